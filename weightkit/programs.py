@@ -1,0 +1,165 @@
+"""A pickle as inert data: what :mod:`weightkit.machine` leaves behind after reading one.
+
+The nodes stand for what unpickling *would* build or do. They have identity equality, no generated
+repr, and are never hashed by content, compared, called or imported; walk them with a bounded loop.
+Plain values (int, float, bool, None, ``Text``, tuples and lists) stand for themselves; a dict is
+``Pairs``, so that nothing of the file is ever hashed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Text(str):
+    """A string of the pickle that remembers where its encoded bytes start and how many they are."""
+
+    __slots__ = ("nbytes", "offset")
+    offset: int
+    nbytes: int
+
+
+class Node:
+    """Base of the inert nodes: identity equality and a repr that never looks inside."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class Blob(Node):
+    """A run of bytes left where it is. ``kind`` is bytes, bytearray, buffer or text (too long)."""
+
+    __slots__ = ("kind", "nbytes", "offset", "value")
+
+    def __init__(self, kind: str, offset: int, nbytes: int, value: bytes | None = None) -> None:
+        self.kind = kind
+        self.offset = offset
+        self.nbytes = nbytes
+        self.value = value
+        """The bytes themselves where they are few (``Limits.keep``), else None."""
+
+
+class Global(Node):
+    """A name that the loader would import: ``module`` and dotted ``name``, as spelt in the file.
+
+    ``operands`` holds what was on the stack when they were no plain text (a name computed at run
+    time); ``extension`` is the code of an EXT opcode, whose name is in the loader's registry.
+    """
+
+    __slots__ = ("extension", "module", "name", "offset", "opcode", "operands")
+
+    def __init__(
+        self,
+        module: str,
+        name: str,
+        offset: int,
+        opcode: str = "GLOBAL",
+        operands: tuple[Any, ...] = (),
+        extension: int | None = None,
+    ) -> None:
+        self.module = module
+        self.name = name
+        self.offset = offset
+        self.opcode = opcode
+        self.operands = operands
+        self.extension = extension
+
+    @property
+    def path(self) -> str:
+        """``module.name``."""
+        return f"{self.module}.{self.name}"
+
+
+class Call(Node):
+    """Something the loader would call, and the object that comes of it.
+
+    ``opcode`` is REDUCE, NEWOBJ, NEWOBJ_EX, INST, OBJ, BUILD, or one of APPEND, APPENDS, SETITEM,
+    SETITEMS, ADDITEMS where the target is no plain container, so that a method of it would run.
+    ``args`` is what was given (a tuple, or whatever stood in its place), ``kwargs`` those of
+    NEWOBJ_EX. For BUILD the object is ``target`` itself and ``args`` the state.
+    """
+
+    __slots__ = ("args", "items", "kwargs", "offset", "opcode", "state", "target")
+
+    def __init__(
+        self, opcode: str, target: Any, args: Any, offset: int, kwargs: Any = None
+    ) -> None:
+        self.opcode = opcode
+        self.target = target
+        self.args = args
+        self.kwargs = kwargs
+        self.offset = offset
+        self.state: Any = None
+        """The state of the last BUILD on the object."""
+        self.items: list[Any] | None = None
+        """What was appended, or keys and values in turn that were set, on the object."""
+
+
+class Persistent(Node):
+    """An object that the loader's ``persistent_load`` would supply (torch: a storage)."""
+
+    __slots__ = ("offset", "pid")
+
+    def __init__(self, pid: Any, offset: int) -> None:
+        self.pid = pid
+        self.offset = offset
+
+
+class Pairs(Node):
+    """A dict: ``items`` is key, value, key, value, ... in the order of the file."""
+
+    __slots__ = ("items", "state")
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.state: Any = None
+
+
+class Group(Node):
+    """A set or frozenset; ``items`` in the order of the file."""
+
+    __slots__ = ("items", "kind")
+
+    def __init__(self, kind: str, items: list[Any]) -> None:
+        self.kind = kind
+        self.items = items
+
+
+class Program:
+    """One pickle, wholly or partly read.
+
+    ``root`` is what it would return; ``stopped`` is why reading ended before STOP ("" if it did
+    not) and ``stop_code`` the rule for that; ``faults`` are oddities that do not end it, as
+    (code, offset, message). ``start`` and ``end`` are offsets in the source.
+    """
+
+    __slots__ = (
+        "calls",
+        "end",
+        "entry",
+        "faults",
+        "globals",
+        "opcodes",
+        "persistents",
+        "protocol",
+        "root",
+        "start",
+        "stop_code",
+        "stopped",
+    )
+
+    def __init__(self, start: int, entry: str = "") -> None:
+        self.entry = entry
+        self.start = start
+        self.end = start
+        self.protocol = 0
+        self.globals: list[Global] = []
+        self.calls: list[Call] = []
+        self.persistents: list[Persistent] = []
+        self.faults: list[tuple[str, int, str]] = []
+        self.root: Any = None
+        self.stopped = ""
+        self.stop_code = ""
+        self.opcodes = 0

@@ -1,0 +1,23 @@
+"""Text that came from a file, made fit for a terminal."""
+
+from __future__ import annotations
+
+import re
+
+# C0, DEL, C1, the bidirectional and zero-width controls (a tensor name must not be able to move
+# the cursor, recolour the screen or reorder a line), and lone surrogates, which cannot be encoded.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def safe_text(text: str, limit: int = 4000) -> str:
+    """``text`` with control characters escaped, cut to ``limit`` characters."""
+    if len(text) > limit:
+        text = f"{text[:limit]}… ({len(text)} characters)"
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
