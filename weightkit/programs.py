@@ -29,7 +29,11 @@ class Node:
 
 
 class Blob(Node):
-    """A run of bytes left where it is. ``kind`` is bytes, bytearray, buffer or text (too long)."""
+    """A run of bytes left where it is.
+
+    ``kind`` is bytes, bytearray, string (of Python 2, not ASCII), text (too long to keep) or buffer
+    (out of band: not in the file at all).
+    """
 
     __slots__ = ("kind", "nbytes", "offset", "value")
 
@@ -81,7 +85,7 @@ class Call(Node):
     NEWOBJ_EX. For BUILD the object is ``target`` itself and ``args`` the state.
     """
 
-    __slots__ = ("args", "items", "kwargs", "offset", "opcode", "state", "target")
+    __slots__ = ("args", "items", "kwargs", "offset", "opcode", "pairs", "state", "target")
 
     def __init__(
         self, opcode: str, target: Any, args: Any, offset: int, kwargs: Any = None
@@ -94,7 +98,9 @@ class Call(Node):
         self.state: Any = None
         """The state of the last BUILD on the object."""
         self.items: list[Any] | None = None
-        """What was appended, or keys and values in turn that were set, on the object."""
+        """What was appended or added to the object (a list subclass, deque, ...)."""
+        self.pairs: list[Any] | None = None
+        """Keys and values in turn that were set on the object (OrderedDict, defaultdict, ...)."""
 
 
 class Persistent(Node):
@@ -110,11 +116,10 @@ class Persistent(Node):
 class Pairs(Node):
     """A dict: ``items`` is key, value, key, value, ... in the order of the file."""
 
-    __slots__ = ("items", "state")
+    __slots__ = ("items",)
 
     def __init__(self) -> None:
         self.items: list[Any] = []
-        self.state: Any = None
 
 
 class Group(Node):

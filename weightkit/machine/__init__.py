@@ -1,0 +1,51 @@
+"""The symbolic pickle machine: opcodes in, an inert :class:`~weightkit.programs.Program` out.
+
+It interprets every opcode of protocols 0 to 5 with a real stack, memo and marks, but where an
+unpickler would import, it notes a ``Global``, and where it would call, a ``Call``. The tensor index
+and the safety scan both read the result (see the decisions).
+
+A stream that breaks off is not an error here: the loader would have run what came before, so the
+program keeps it and says why it stopped. Where CPython's two unpicklers differ, the machine goes on
+as long as either of them would (a wrong frame stops the Python one, a list of arguments the C one).
+
+Source of the semantics: ``Lib/pickletools.py``, ``Lib/pickle.py`` and ``Modules/_pickle.c`` of
+CPython 3.13, and PEP 3154 and 574.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+from weightkit.machine.opcodes import HANDLERS
+from weightkit.machine.state import LIMITS, Limits, Machine
+from weightkit.programs import Call, Program
+from weightkit.source import Reader
+
+__all__ = ["LIMITS", "Limits", "read_program"]
+
+
+def read_program(
+    source: Reader,
+    start: int = 0,
+    *,
+    limits: Limits = LIMITS,
+    entry: str = "",
+    inline: Callable[[Call, int], int] | None = None,
+) -> Program:
+    """Read the pickle at ``start`` of ``source`` up to its STOP, or as far as it goes.
+
+    ``inline`` is asked after every BUILD, with the object built and the offset behind the opcode,
+    how many bytes of foreign data follow there (joblib writes arrays between opcodes). Raises
+    AccessError only; ``Program.stopped`` tells of everything else.
+    """
+    machine = Machine(source, start, limits, inline)
+    machine.program.entry = entry or source.entry
+    collecting = gc.isenabled()
+    gc.disable()  # nothing here is garbage until the program is; collecting would double the time
+    try:
+        machine.run(HANDLERS)
+    finally:
+        if collecting:
+            gc.enable()
+    return machine.program
