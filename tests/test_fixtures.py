@@ -40,7 +40,7 @@ def made(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_script_makes_these_files_and_no_others(made: Path) -> None:
-    assert FILES == sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
+    assert sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file()) == FILES
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.suffix in FROZEN], ids=str)
