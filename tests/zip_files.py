@@ -47,49 +47,20 @@ class Entry:
 
     def header(self) -> bytes:
         here = replace(self, **self.local)
-        flags, method, crc, csize, size = here.numbers()
-        return (
-            struct.pack(
-                "<4sHHHHHIIIHH",
-                b"PK\x03\x04",
-                20,
-                flags,
-                method,
-                0,
-                33,
-                crc,
-                csize,
-                size,
-                len(here.name),
-                len(here.local_extra),
-            )  # fmt: skip
-            + here.name
-            + here.local_extra
+        lengths = len(here.name), len(here.local_extra)
+        numbers = struct.pack(
+            "<HHHHIIIHH", *here.numbers()[:2], 0, 33, *here.numbers()[2:], *lengths
         )
+        return b"PK\x03\x04\x14\x00" + numbers + here.name + here.local_extra
 
     def record(self, offset: int) -> bytes:
-        flags, method, crc, csize, size = self.numbers()
+        flags, method, *sizes = self.numbers()
+        lengths = len(self.name), len(self.extra), len(self.comment)
+        offset = offset if self.offset is None else self.offset
         return (
-            struct.pack(
-                "<4sHHHHHHIIIHHHHHII",
-                b"PK\x01\x02",
-                20,
-                self.needed,
-                flags,
-                method,
-                0,
-                33,
-                crc,
-                csize,
-                size,
-                len(self.name),
-                len(self.extra),
-                len(self.comment),
-                self.disk,
-                0,
-                self.attributes,
-                offset if self.offset is None else self.offset,
-            )  # fmt: skip
+            struct.pack("<4sHHHHHH", b"PK\x01\x02", 20, self.needed, flags, method, 0, 33)
+            + struct.pack("<IIIHHHHH", *sizes, *lengths, self.disk, 0)
+            + struct.pack("<II", self.attributes, offset)
             + self.name
             + self.extra
             + self.comment
