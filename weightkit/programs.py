@@ -12,11 +12,22 @@ from typing import Any
 
 
 class Text(str):
-    """A string of the pickle that remembers where its encoded bytes start and how many they are."""
+    """A string of the pickle that remembers where its ``nbytes`` encoded bytes start, and how.
 
-    __slots__ = ("nbytes", "offset")
+    ``encoding`` is that of :class:`weightkit.tensors.Extent`: text, escaped or quoted.
+    """
+
+    __slots__ = ("encoding", "nbytes", "offset")
     offset: int
     nbytes: int
+    encoding: str
+
+
+def text_at(value: str, offset: int, nbytes: int, encoding: str = "text") -> Text:
+    """A :class:`Text` of ``value``."""
+    text = Text(value)
+    text.offset, text.nbytes, text.encoding = offset, nbytes, encoding
+    return text
 
 
 class Node:
@@ -35,10 +46,18 @@ class Blob(Node):
     (out of band: not in the file at all).
     """
 
-    __slots__ = ("kind", "nbytes", "offset", "value")
+    __slots__ = ("encoding", "kind", "nbytes", "offset", "value")
 
-    def __init__(self, kind: str, offset: int, nbytes: int, value: bytes | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        offset: int,
+        nbytes: int,
+        value: bytes | None = None,
+        encoding: str = "raw",
+    ) -> None:
         self.kind = kind
+        self.encoding = encoding
         self.offset = offset
         self.nbytes = nbytes
         self.value = value

@@ -27,6 +27,8 @@ class Reader:
     path: str
     entry: str = ""
     size: int
+    file: int = 0
+    """Which of a checkpoint's files this is part of: goes into the extents."""
 
     def pread(self, offset: int, nbytes: int) -> bytes:
         """Exactly ``nbytes`` bytes at ``offset``; raises FormatError WK001 where they end early."""
@@ -85,12 +87,18 @@ class Source(Reader):
     modification time are kept, and ``check_unchanged`` compares them with the file's later.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], file: int = 0) -> None:
         self.path = os.fspath(path)
+        self.file = file
         self._fd = -1
+        self._stamp: tuple[int, int, int, int] | None = None
+        self.size = self._open()
+
+    def _open(self) -> int:
+        """Open the file and give its size; the second time it must be the same file."""
         with os_errors(self.path):
             # O_NONBLOCK: opening a FIFO that nobody writes to would wait for ever.
-            flags = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+            flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
             try:
                 self._fd = os.open(self.path, flags)
             except ValueError as error:  # a NUL byte in the path
@@ -100,11 +108,17 @@ class Source(Reader):
             self.close()
             kind = "directory" if stat.S_ISDIR(status.st_mode) else "special file"
             raise AccessError(f"not a regular file but a {kind}", path=self.path, code="WK011")
-        self.size = status.st_size
-        self._stamp = (status.st_size, status.st_mtime_ns)
+        stamp = _stamp(status)
+        if self._stamp is not None and stamp != self._stamp:
+            self.close()
+            raise self._changed()
+        self._stamp = stamp
+        return status.st_size
 
     def pread(self, offset: int, nbytes: int) -> bytes:
         self._check(offset, nbytes)
+        if self._fd < 0:  # closed to save descriptors; the same file is opened again
+            self._open()
         with os_errors(self.path):
             data = os.pread(self._fd, nbytes, offset)
             if len(data) == nbytes:
@@ -121,14 +135,17 @@ class Source(Reader):
         return b"".join(pieces)
 
     def extent(self, offset: int, nbytes: int) -> Extent:
-        return Extent(0, offset, nbytes, RAW)
+        return Extent(self.file, offset, nbytes, RAW)
 
     def check_unchanged(self) -> None:
         """Raise AccessError WK012 if the file's size or modification time changed since opening."""
         with os_errors(self.path):
-            status = os.fstat(self._fd)
-        if (status.st_size, status.st_mtime_ns) != self._stamp:
-            raise AccessError("the file changed while it was read", path=self.path, code="WK012")
+            status = os.fstat(self._fd) if self._fd >= 0 else os.stat(self.path)
+        if _stamp(status) != self._stamp:
+            raise self._changed()
+
+    def _changed(self) -> AccessError:
+        return AccessError("the file changed while it was read", path=self.path, code="WK012")
 
     def fileno(self) -> int:
         """The open file descriptor, for ``sendfile`` and ``copy_file_range``."""
@@ -154,6 +171,10 @@ class Source(Reader):
         self.close()
 
 
+def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev
+
+
 class Window(Reader):
     """``size`` bytes of another reader from ``start`` on: a member that is stored as it is."""
 
@@ -162,6 +183,7 @@ class Window(Reader):
         self.start = start
         self.size = size
         self.path = parent.path
+        self.file = parent.file
         self.entry = f"{parent.entry}!{entry}" if parent.entry else entry
 
     def pread(self, offset: int, nbytes: int) -> bytes:
@@ -187,6 +209,7 @@ class Buffer(Reader):
         self.path = path
         self.entry = entry
         self.origin = origin
+        self.file = origin.file if origin is not None else 0
 
     def pread(self, offset: int, nbytes: int) -> bytes:
         self._check(offset, nbytes)
@@ -194,8 +217,10 @@ class Buffer(Reader):
 
     def extent(self, offset: int, nbytes: int) -> Extent:
         if self.origin is not None and self.origin.encoding == RAW:
-            return Extent(0, self.origin.offset, nbytes, DEFLATE, offset, self.origin.nbytes)
-        return Extent(0, 0, nbytes, NESTED, offset)
+            return Extent(
+                self.file, self.origin.offset, nbytes, DEFLATE, offset, self.origin.nbytes
+            )
+        return Extent(self.file, 0, nbytes, NESTED, offset)
 
 
 class Cursor:

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from weightkit.dtypes import DType
 
-RAW, DEFLATE, TEXT, ABSENT, NESTED = "raw", "deflate", "text", "absent", "nested"
+RAW, DEFLATE, ABSENT, NESTED = "raw", "deflate", "absent", "nested"
+TEXT, ESCAPED, QUOTED = "text", "escaped", "quoted"
 
 
 class Extent(NamedTuple):
@@ -21,9 +22,10 @@ class Extent(NamedTuple):
 
     ``raw``: the bytes are ``[offset, offset + nbytes)`` of the file. For the other encodings
     ``[offset, offset + stored)`` holds a stream, and the bytes are ``[within, within + nbytes)`` of
-    what it decodes to: ``deflate`` a raw deflate stream (zip members), ``text`` UTF-8 text whose
-    Latin-1 encoding is the data (arrays in pickles of protocol 2 and below). ``absent``: the file
-    does not hold the bytes (torch's meta tensors). ``nested``: inside more than one compressed
+    what it decodes to: ``deflate`` a raw deflate stream (zip members); ``text`` UTF-8 text, and
+    ``escaped`` raw-unicode-escape text, whose Latin-1 encoding is the data; ``quoted`` a Python 2
+    string literal (arrays in pickles of protocol 2, of 0 and 1, and of Python 2). ``absent``: the
+    file does not hold the bytes (torch's meta tensors). ``nested``: inside more than one compressed
     container; described, but not addressable.
     """
 
@@ -54,6 +56,8 @@ class TensorInfo(NamedTuple):
     """Of a composite tensor: indices and values, or data, scale and zero point."""
     role: str = ""
     """parameter or buffer where the file says which (whole modules, TorchScript), else empty."""
+    details: tuple[Any, ...] = ()
+    """Of a quantized tensor: the scheme, then (name, number) pairs: scale, zero_point, axis."""
 
     @property
     def numel(self) -> int:
@@ -109,5 +113,6 @@ class FileIndex:
 
     @property
     def tensors(self) -> tuple[TensorInfo, ...]:
-        """The tensors of the main set, in file order."""
-        return self.sets[0].tensors if self.sets else ()
+        """The tensors of the main set, in file order; none where all are optimizer state."""
+        main = self.sets[0] if self.sets else None
+        return main.tensors if main and main.kind != "optimizer" else ()

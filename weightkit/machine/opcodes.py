@@ -8,7 +8,8 @@ from struct import Struct
 from typing import Any
 
 from weightkit.machine.state import Finished, Machine, Stopped
-from weightkit.programs import Blob, Call, Group, Pairs, Persistent, Text
+from weightkit.programs import Blob, Call, Group, Pairs, Persistent, Text, text_at
+from weightkit.tensors import ESCAPED, QUOTED, TEXT
 
 PROTOCOLS = range(6)
 
@@ -158,7 +159,7 @@ def _u8(buf: bytes, i: int) -> tuple[int, ...]:
 
 def _push_text(m: Machine, nbytes: int) -> None:
     if nbytes > m.limits.keep_text:
-        m.node(Blob("text", m.skip(nbytes), nbytes))
+        m.node(Blob("text", m.skip(nbytes), nbytes, encoding=TEXT))
         return
     offset = m.base + m.i
     raw = m.take(nbytes)
@@ -168,6 +169,7 @@ def _push_text(m: Machine, nbytes: int) -> None:
         raise Stopped("WK304", f"text of {nbytes} bytes is not UTF-8") from error
     text.offset = offset
     text.nbytes = nbytes
+    text.encoding = TEXT
     m.text += nbytes
     m.nodes += 1
     m.stack.append(text)
@@ -185,14 +187,10 @@ def _push_string(m: Machine, nbytes: int) -> None:
     m.text += nbytes
 
 
-def _string(raw: bytes, offset: int, nbytes: int = -1) -> Text | Blob:
-    nbytes = len(raw) if nbytes < 0 else nbytes
+def _string(raw: bytes, offset: int) -> Text | Blob:
     if not raw.isascii():
-        return Blob("string", offset, nbytes, raw)
-    text = Text(raw, "ascii")
-    text.offset = offset
-    text.nbytes = nbytes
-    return text
+        return Blob("string", offset, len(raw), raw)
+    return text_at(raw.decode("ascii"), offset, len(raw))
 
 
 def _push_bytes(m: Machine, nbytes: int, kind: str = "bytes") -> None:
@@ -243,8 +241,11 @@ def _quoted(m: Machine) -> None:
         plain = escape_decode(raw[1:-1])[0]
     except ValueError as error:
         raise Stopped("WK304", f"a STRING with a bad escape: {error}") from error
-    m.node(_string(plain, offset, len(raw)))
     m.text += len(raw)
+    if plain.isascii():
+        m.node(text_at(plain.decode("ascii"), offset, len(raw), QUOTED))
+    else:
+        m.node(Blob("string", offset, len(raw), plain, QUOTED))
 
 
 @_opcode(b"V", "UNICODE")
@@ -252,11 +253,9 @@ def _unicode(m: Machine) -> None:
     offset = m.base + m.i
     raw = m.line()
     try:
-        text = Text(raw, "raw-unicode-escape")
+        text = text_at(raw.decode("raw-unicode-escape"), offset, len(raw), ESCAPED)
     except UnicodeDecodeError as error:
         raise Stopped("WK304", f"a UNICODE with a bad escape: {error}") from error
-    text.offset = offset
-    text.nbytes = len(raw)
     m.text += len(raw)
     m.node(text)
 
@@ -526,9 +525,7 @@ _extension(b"\x84", "EXT4", _I32, 4)
 def _persid(m: Machine) -> None:
     offset = m.base + m.i
     raw = m.line()
-    text = Text(raw, "latin-1")
-    text.offset, text.nbytes = offset, len(raw)
-    _persistent(m, text)
+    _persistent(m, text_at(raw.decode("latin-1"), offset, len(raw)))
 
 
 @_opcode(b"Q", "BINPERSID")

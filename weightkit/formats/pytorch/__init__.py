@@ -1,0 +1,39 @@
+"""PyTorch checkpoints in all their containers, and pickles in general. Nothing is unpickled.
+
+``zipped`` reads what ``torch.save`` writes today and TorchScript; ``streams`` what it wrote before
+1.6, bare pickles and joblib; ``tarred`` the tar before that. All of them hand the program's root
+object to ``objects``, which finds the state dicts, and each tensor's call to ``tensors``.
+"""
+
+from __future__ import annotations
+
+from weightkit.formats.pytorch.streams import examine_stream, is_pickle
+from weightkit.formats.pytorch.tarred import accepts_tar, examine_tar
+from weightkit.formats.pytorch.zipped import accepts_zip, examine_zip, explains
+from weightkit.reports import Examination
+from weightkit.source import Reader
+
+__all__ = [
+    "NAME",
+    "SUFFIXES",
+    "accepts",
+    "accepts_tar",
+    "accepts_zip",
+    "examine",
+    "examine_tar",
+    "examine_zip",
+    "explains",
+]
+
+NAME = "pytorch"
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".th", ".tar")
+
+
+def accepts(head: bytes) -> bool:
+    """Whether the content starts with a pickle."""
+    return is_pickle(head)
+
+
+def examine(source: Reader) -> Examination:
+    """The pickles of a plain file, and the tensors that they describe."""
+    return examine_stream(source)

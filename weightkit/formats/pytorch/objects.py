@@ -1,0 +1,312 @@
+"""From the object that a checkpoint's pickle describes to its state dicts (docs/names.md).
+
+A checkpoint is whatever somebody gave to ``torch.save``: a state dict, a training checkpoint that
+wraps one beside its optimizer, a whole module, a list. ``collect`` walks it once, by a bounded
+loop, and gives each tensor the path to it; ``divide`` sorts the paths into sets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from weightkit.formats.pytorch.tensors import Malformed, OutsideStorage, Tensors
+from weightkit.formats.pytorch.values import name_of, pair_items, pairs_of, text_of
+from weightkit.programs import Blob, Call, Group, Pairs, Persistent
+from weightkit.rules import Faults
+from weightkit.tensors import TensorInfo, TensorSet
+
+MAX_VISITS = 1_000_000
+MAX_DEPTH = 64
+MAX_VALUES = 2_000
+"""Plain values (hyper-parameters, epoch) kept of one file."""
+
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "net",
+    "params",
+    "weights",
+    "model_state",
+    "network",
+)
+"""Keys under which training scripts keep the model's state dict, the likeliest first."""
+
+_EMA = {
+    "averaged_model",
+    "ema",
+    "ema_model",
+    "ema_net",
+    "ema_params",
+    "ema_state_dict",
+    "ema_weights",
+    "model_ema",
+    "params_ema",
+    "shadow_params",
+    "state_dict_ema",
+}
+_OPTIMIZER = {
+    "amp",
+    "amp_scaler",
+    "grad_scaler",
+    "last_optimizer_state",
+    "lr_scheduler",
+    "lr_schedulers",
+    "opt",
+    "opt_state",
+    "optim",
+    "optim_state",
+    "optimizer",
+    "optimizer_state",
+    "optimizer_state_dict",
+    "optimizer_states",
+    "optimizers",
+    "scaler",
+    "scheduler",
+    "scheduler_state_dict",
+}
+
+Path = tuple[str, ...]
+
+
+class Collected(NamedTuple):
+    """What a walk found: tensors (still unnamed) with their paths, and plain values by name."""
+
+    tensors: list[tuple[Path, TensorInfo]]
+    values: dict[str, Any]
+
+
+class _Place(NamedTuple):
+    """Something still to visit. In a ``module`` the path's last part grows by dots."""
+
+    path: Path
+    node: Any
+    role: str = ""
+    module: bool = False
+
+
+def collect(
+    root: Any, tensors: Tensors, faults: Faults, roles: dict[tuple[str, str], str] | None = None
+) -> Collected:
+    """Every tensor that can be reached from ``root``, in the order of the file.
+
+    ``roles`` tells parameter from buffer for the attributes of TorchScript classes, by
+    (class name, attribute). What is nested or repeated beyond the limits is one fault.
+    """
+    walk = _Walk(tensors, faults, roles or {})
+    walk.run(root)
+    return Collected(walk.found, walk.values)
+
+
+class _Walk:
+    def __init__(self, tensors: Tensors, faults: Faults, roles: dict[tuple[str, str], str]) -> None:
+        self.tensors = tensors
+        self.faults = faults
+        self.roles = roles
+        self.found: list[tuple[Path, TensorInfo]] = []
+        self.values: dict[str, Any] = {}
+
+    def run(self, root: Any) -> None:
+        todo = [_Place((), root)]
+        visits = 0
+        while todo:
+            visits += 1
+            if visits > MAX_VISITS:
+                self.faults.add("WK326", f"more than {MAX_VISITS} objects to visit")
+                return
+            place = todo.pop()
+            if len(place.path) > MAX_DEPTH:
+                name = ".".join(place.path[:8])
+                self.faults.add("WK326", f"nested deeper than {MAX_DEPTH} below {name!r}")
+                continue
+            children = self.visit(place)
+            if children:
+                todo.extend(reversed(children))
+
+    def visit(self, place: _Place) -> list[_Place] | None:
+        """Note what stands at ``place``; gives what to visit below it."""
+        node = place.node
+        kind = type(node)
+        if kind is Call:
+            return self.visit_call(place, node)
+        if kind is Pairs:
+            return _pairs(place, node.items)
+        if kind is list or kind is tuple:
+            return _numbered(place, node)
+        if kind is Group:
+            return _numbered(place, node.items)
+        if kind is Persistent:
+            self.persistent(place, node)
+        elif kind is not Blob:
+            self.value(place, node)
+        return None
+
+    def visit_call(self, place: _Place, call: Call) -> list[_Place] | None:
+        try:
+            info = self.tensors.rebuild(call)
+        except Malformed as error:
+            code = "WK322" if isinstance(error, OutsideStorage) else "WK323"
+            name = ".".join(place.path)
+            self.faults.add(code, str(error), call.offset, tensor=name, opcode=call.opcode)
+            return None
+        if info is not None:
+            role = place.role or info.role
+            self.found.append((place.path, info._replace(role=role) if role else info))
+            return None
+        items = pair_items(call)
+        if items is not None:
+            return _pairs(place, items)
+        return list(self.attributes(place, call))
+
+    def attributes(self, place: _Place, call: Call) -> Iterator[_Place]:
+        """Where the tensors of an object may be: its module tables, its state, its arguments."""
+        state = call.state
+        if type(state) is tuple and state and type(state[0]) is Pairs:  # (__dict__, slots)
+            state = state[0]
+        held = {text_of(key): value for key, value in pairs_of(state)}
+        script = name_of(call.target)
+        if "_modules" in held or "_parameters" in held:
+            yield from _module(place, held)
+        elif script.startswith("__torch__."):
+            for name, value in held.items():
+                yield _below(place, name, value, self.roles.get((script, name), ""), module=True)
+        else:
+            for name, value in held.items():
+                yield _below(place, name, value)
+            yield from _numbered(place, call.items or ())
+            if type(call.args) is tuple:
+                yield from _numbered(place, call.args)
+
+    def persistent(self, place: _Place, node: Persistent) -> None:
+        info = self.tensors.persistent(node)
+        if info is not None:
+            self.found.append((place.path, info))
+
+    def value(self, place: _Place, node: Any) -> None:
+        """Keep a hyper-parameter; what modules and optimizers are set to is not the checkpoint's."""
+        if place.module or not place.path or place.path[0].lower() in _OPTIMIZER:
+            return
+        if len(self.values) < MAX_VALUES:
+            plain = node if node is None or isinstance(node, bool | float) else text_of(node, 1000)
+            if type(node) is int and node.bit_length() < 1000:
+                plain = node
+            self.values[".".join(place.path)] = plain
+
+
+def _below(place: _Place, name: str, node: Any, role: str = "", *, module: bool = False) -> _Place:
+    if (place.module or module) and place.path and place.module:
+        path = (*place.path[:-1], f"{place.path[-1]}.{name}")
+        # A module's depth hides in one part; count its dots so that nesting stays bounded.
+        if path[-1].count(".") > MAX_DEPTH:
+            path = (*path, *[""] * MAX_DEPTH)
+    else:
+        path = (*place.path, name)
+    return _Place(path, node, role or place.role, module or place.module)
+
+
+def _pairs(place: _Place, items: list[Any]) -> list[_Place]:
+    path, role = place.path, place.role
+    if place.module:
+        return [
+            _below(place, text_of(key), value)
+            for key, value in zip(items[::2], items[1::2], strict=False)
+        ]
+    return [
+        _Place((*path, text_of(key)), value, role)
+        for key, value in zip(items[::2], items[1::2], strict=False)
+    ]
+
+
+def _numbered(place: _Place, items: Iterable[Any]) -> list[_Place]:
+    return [_below(place, str(number), item) for number, item in enumerate(items)]
+
+
+def _module(place: _Place, held: dict[str, Any]) -> Iterator[_Place]:
+    """The tables of an ``nn.Module``, then its other attributes (which no state dict has)."""
+    for table, role in (("_parameters", "parameter"), ("_buffers", "buffer"), ("_modules", "")):
+        for key, value in pairs_of(held.get(table)):
+            if value is not None:
+                yield _below(place, text_of(key), value, role, module=True)
+    for name, value in held.items():
+        if name not in ("_parameters", "_buffers", "_modules") and not name.startswith("_"):
+            yield _below(place, name, value, "buffer", module=True)
+
+
+# Sets
+
+
+def divide(found: Collected, faults: Faults) -> tuple[TensorSet, ...]:
+    """The sets of a file, the main one first, each tensor named by its path inside its set."""
+    sets = [
+        TensorSet(key, kind, tuple(_named(tensors, cut, faults)))
+        for key, kind, cut, tensors in _sets(found.tensors)
+    ]
+    return tuple(sorted(sets, key=lambda item: item.kind == "optimizer"))
+
+
+def _named(
+    tensors: list[tuple[Path, TensorInfo]], cut: int, faults: Faults
+) -> Iterator[TensorInfo]:
+    seen: set[str] = set()
+    for path, info in tensors:
+        name = ".".join(path[cut:]) or "tensor"
+        if name in seen:
+            faults.add("WK324", f"two tensors are named {name!r}", tensor=name)
+        seen.add(name)
+        yield TensorInfo(name, *info[1:])
+
+
+_Set = tuple[str, str, int, list[tuple[Path, TensorInfo]]]
+
+
+def _sets(tensors: list[tuple[Path, TensorInfo]], depth: int = 0) -> list[_Set]:
+    """(key, kind, parts of the path to cut, tensors) of each set below ``depth``."""
+    if not tensors:
+        return []
+    groups: dict[str, list[tuple[Path, TensorInfo]]] = {}
+    for entry in tensors:
+        path = entry[0]
+        key = path[depth] if len(path) > depth + 1 else ""
+        groups.setdefault(key, []).append(entry)
+    prefix = ".".join(tensors[0][0][:depth])
+    wrapper = _wrapper(groups)
+    kinds = {key: "model" if key == wrapper else _kind(key) for key in groups}
+    apart = {key for key, kind in kinds.items() if kind != "other"}
+    if set(groups) == {"state", "param_groups"} or (not prefix and set(groups) == {"state"}):
+        return [(prefix, "optimizer", depth, tensors)]
+    rest = [entry for key, group in groups.items() if key not in apart for entry in group]
+    sets = []
+    if wrapper is not None:
+        sets.extend(_sets(groups[wrapper], depth + 1))
+    elif rest:
+        sets.append((prefix, "model", depth, rest))
+    for key in apart - {wrapper}:
+        name = f"{prefix}.{key}" if prefix else key
+        sets.append((name, kinds[key], depth + 1, groups[key]))
+    if wrapper is not None:
+        sets.extend(_others(prefix, depth, groups, apart))
+    return sets
+
+
+def _wrapper(groups: dict[str, list[tuple[Path, TensorInfo]]]) -> str | None:
+    """The key that holds the model, if the top level is no state dict itself."""
+    if "" in groups and len(groups[""]) > 1:
+        return None
+    return next((key for key in WRAPPERS if key in groups), None)
+
+
+def _kind(key: str) -> str:
+    name = key.lower()
+    return "ema" if name in _EMA else "optimizer" if name in _OPTIMIZER else "other"
+
+
+def _others(
+    prefix: str, depth: int, groups: dict[str, list[tuple[Path, TensorInfo]]], apart: set[str]
+) -> Iterator[_Set]:
+    """Beside a wrapped model, every other key with tensors is a set of its own."""
+    for key, group in groups.items():
+        if key not in apart:
+            name = ".".join(part for part in (prefix, key) if part)
+            yield name, "other", depth + (key != ""), group

@@ -1,0 +1,91 @@
+"""The storages that a pickle's persistent ids declare, and where a container keeps their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from weightkit.dtypes import DType
+from weightkit.formats.pytorch.tensors import (
+    NOWHERE,
+    Malformed,
+    Storage,
+    storage_dtype,
+    storage_key,
+)
+from weightkit.programs import Program, Text
+from weightkit.rules import Faults
+from weightkit.tensors import ABSENT, Extent
+
+
+class Declared(NamedTuple):
+    """A persistent id ``("storage", class, root key, device, numel[, (view key, offset, numel)])``.
+
+    Sizes are in bytes. ``key`` names the storage that tensors use, ``root`` the record it lies in:
+    only in the legacy format can the two differ.
+    """
+
+    key: str
+    root: str
+    dtype: DType
+    root_nbytes: int
+    start: int
+    nbytes: int
+    offset: int
+    """Of the opcode that made it, in the pickle."""
+
+
+def declared(program: Program, faults: Faults) -> Iterator[Declared]:
+    """Every storage that ``program`` names, once for each key."""
+    seen: set[str] = set()
+    for node in program.persistents:
+        pid = node.pid
+        key = storage_key(pid)
+        if not key or key in seen:
+            continue
+        seen.add(key)
+        try:
+            yield _declaration(key, pid, node.offset)
+        except (Malformed, TypeError, ValueError, IndexError) as error:
+            faults.add("WK323", f"storage {key!r}: {error}", node.offset)
+
+
+def _declaration(key: str, pid: tuple[object, ...], offset: int) -> Declared:
+    dtype = storage_dtype(pid[1])
+    root_nbytes = _nbytes(dtype, pid[4])
+    root = str(pid[2]) if isinstance(pid[2], Text) else key
+    if root == key or len(pid) < 6:
+        return Declared(key, root, dtype, root_nbytes, 0, root_nbytes, offset)
+    view = pid[5]
+    assert type(view) is tuple
+    start, nbytes = _nbytes(dtype, view[1]), _nbytes(dtype, view[2])
+    if start + nbytes > root_nbytes:
+        raise Malformed("a view reaches outside its storage")
+    return Declared(key, root, dtype, root_nbytes, start, nbytes, offset)
+
+
+def _nbytes(dtype: DType, numel: object) -> int:
+    if type(numel) is not int or not 0 <= numel < 1 << 60:
+        raise Malformed(f"a size that is no count: {str(numel)[:40]}")
+    return dtype.nbytes_of(numel)
+
+
+Place = Callable[[Declared], tuple[Extent, int] | None]
+"""Where a container keeps a root record, and how many bytes it has; None if it has none."""
+
+
+def locate(program: Program, place: Place, faults: Faults) -> dict[str, Storage]:
+    """The storages of ``program`` by key; a record that is missing or of another size is a fault."""
+    found: dict[str, Storage] = {}
+    for item in declared(program, faults):
+        record = place(item)
+        where, nbytes = record if record is not None else (NOWHERE, 0)
+        if record is None:
+            faults.add("WK320", f"no record for storage {item.root!r}", item.offset)
+        elif nbytes != item.root_nbytes:
+            message = f"storage {item.root!r} has {item.root_nbytes} bytes, its record {nbytes}"
+            faults.add("WK321", message, item.offset)
+        if item.start and where.encoding != ABSENT:
+            where = where._replace(offset=where.offset + item.start, nbytes=item.nbytes)
+        found[item.key] = Storage(item.key, item.dtype, item.nbytes, where)
+    return found

@@ -1,0 +1,195 @@
+"""Pickles that follow one another in a plain file: bare ones, torch before 1.6, and joblib.
+
+The legacy format of torch is five pickles (magic number, protocol version, system facts, the
+object, the keys of its storages) and then, per key, an i64 count of elements and their bytes.
+
+Source: ``_legacy_save`` and ``_legacy_load`` of ``torch/serialization.py``, torch 2.13;
+``joblib/numpy_pickle.py`` of joblib 1.5.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weightkit.errors import FormatError
+from weightkit.formats.pytorch.objects import collect, divide
+from weightkit.formats.pytorch.storages import Declared, declared, locate
+from weightkit.formats.pytorch.tensors import Malformed, Tensors, array_dtype
+from weightkit.formats.pytorch.values import integers, name_of, pairs_of, text_of
+from weightkit.formats.pytorch.zipped import note_stream
+from weightkit.machine import read_program
+from weightkit.programs import Call, Program, Text
+from weightkit.reports import Examination
+from weightkit.rules import Faults
+from weightkit.source import Cursor, Reader
+from weightkit.tensors import Extent, FileIndex
+
+MAGIC = 0x1950A86A20F9469CFC6C
+MAX_PROGRAMS = 256
+
+
+def examine_stream(source: Reader) -> Examination:
+    """The pickles of ``source``, one after the other, and the tensors of the object in them."""
+    faults = Faults(source.path, source.entry)
+    first = _read(source, 0)
+    if type(first.root) is int and first.root == MAGIC:
+        return _examine_legacy(source, first, faults)
+    programs = [first]
+    while len(programs) < MAX_PROGRAMS and _another(source, programs):
+        programs.append(_read(source, programs[-1].end))
+    *before, last = programs
+    for program in before:
+        note_stream(program, _Part(source, program.end), faults)
+    note_stream(last, source, faults)
+    index = None
+    if not first.stopped:
+        index = _index(source, first, {}, "pickle", "little", faults)
+    return Examination(index, tuple(programs), faults.all())
+
+
+class _Part(Reader):
+    """Names a source and the end of one pickle in it."""
+
+    def __init__(self, source: Reader, end: int) -> None:
+        self.path, self.entry, self.size = source.path, source.entry, end
+
+
+def _read(source: Reader, start: int) -> Program:
+    return read_program(source, start, inline=_Joblib(source).nbytes)
+
+
+def _another(source: Reader, programs: list[Program]) -> bool:
+    """Whether a further pickle follows: a loader that is called again would read it."""
+    last = programs[-1]
+    if last.stopped or last.end >= source.size:
+        return False
+    return is_pickle(source.peek(last.end, 4096))
+
+
+def is_pickle(head: bytes) -> bool:
+    """Whether bytes start like a pickle: by protocol mark, or by being one of protocol 0 or 1."""
+    from weightkit.source import Buffer
+
+    if head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5:
+        return True
+    if not head or head[0] not in _FIRST or head.startswith(b"PK\x03\x04"):
+        return False  # a zip starts like PERSID, which fails at once where no loader defines it
+    program = read_program(Buffer(head))
+    whole = not program.stopped and program.opcodes > 1
+    broken_off = program.stop_code == "WK301" and program.opcodes > 8 and len(head) >= 4096
+    return whole or broken_off or bool(program.calls)
+
+
+_FIRST = frozenset(
+    b"(c]}lditSVIFLNKMJGTUX)\x8c\x8d\x8f\x95\x82\x83\x84PQ\x88\x89\x8a\x8bBC\x8e\x96"
+)
+"""Opcodes that can stand first: they take nothing from the stack."""
+
+
+def _examine_legacy(source: Reader, magic: Program, faults: Faults) -> Examination:
+    programs = [magic]
+    while len(programs) < 5 and not programs[-1].stopped:
+        programs.append(read_program(source, programs[-1].end))
+    for program in programs:
+        note_stream(program, _Part(source, program.end), faults)
+    index = None
+    if len(programs) == 5 and not programs[-1].stopped:
+        _, version, facts, data, keys = programs
+        byteorder = "big" if _fact(facts.root, "little_endian") is False else "little"
+        try:
+            records = _records(source, data, keys, byteorder, faults)
+        except FormatError as error:
+            faults.add(error.code, error.message, error.offset)
+            records = {}
+        index = _index(source, data, records, "legacy", byteorder, faults)
+        index = _versioned(index, text_of(version.root))
+    return Examination(index, tuple(programs), faults.all())
+
+
+def _versioned(index: FileIndex, version: str) -> FileIndex:
+    from dataclasses import replace
+
+    return replace(index, version=version)
+
+
+def _fact(root: Any, name: str) -> Any:
+    return next((value for key, value in pairs_of(root) if text_of(key) == name), None)
+
+
+def _records(
+    source: Reader, data: Program, keys: Program, byteorder: str, faults: Faults
+) -> dict[str, tuple[Extent, int]]:
+    """Where each storage's bytes are: one behind the other, in the order of the keys."""
+    sizes = {item.root: item.dtype.nbytes / item.dtype.items for item in declared(data, Faults(""))}
+    cursor = Cursor(source, keys.end, "<" if byteorder == "little" else ">")
+    found: dict[str, tuple[Extent, int]] = {}
+    for key in keys.root if type(keys.root) is list else []:
+        name = str(key) if isinstance(key, Text) else ""
+        if name not in sizes:
+            faults.add(
+                "WK323", f"a record for {name[:40]!r}, which no tensor uses", cursor.position
+            )
+            break  # its size cannot be known
+        (numel,) = cursor.unpack("q", "the size of a storage", "WK320")
+        nbytes = int(numel * sizes[name])
+        start = cursor.position
+        cursor.skip(nbytes, f"storage {name!r}", "WK321")
+        found[name] = source.extent(start, nbytes), nbytes
+    if cursor.remaining:
+        message = f"{cursor.remaining} bytes follow the last storage"
+        faults.add("WK310", message, cursor.position)
+    return found
+
+
+def _index(
+    source: Reader,
+    program: Program,
+    records: dict[str, tuple[Extent, int]],
+    container: str,
+    byteorder: str,
+    faults: Faults,
+) -> FileIndex:
+    def place(item: Declared) -> tuple[Extent, int] | None:
+        return records.get(item.root)
+
+    storages = locate(program, place, faults)
+    found = collect(program.root, Tensors(storages, source, byteorder), faults)
+    return FileIndex(
+        source.path,
+        "pytorch" if storages or container == "legacy" else "pickle",
+        source.size,
+        divide(found, faults),
+        byteorder=byteorder,
+        metadata=found.values,
+        container=container,
+    )
+
+
+class _Joblib:
+    """joblib writes an array's bytes behind the opcode that built its ``NumpyArrayWrapper``."""
+
+    WRAPPERS = ("joblib.numpy_pickle.NumpyArrayWrapper",)
+
+    def __init__(self, source: Reader) -> None:
+        self.source = source
+
+    def nbytes(self, build: Call, position: int) -> int:
+        """How many bytes of array (and padding before it) start at ``position``."""
+        target = build.target
+        if type(target) is not Call or name_of(target.target) not in self.WRAPPERS:
+            return 0
+        held = {text_of(key): value for key, value in pairs_of(build.args)}
+        try:
+            dtype, _ = array_dtype(held.get("dtype"))
+            shape = integers(held.get("shape"))
+        except (Malformed, TypeError, ValueError, IndexError):
+            return 0
+        if dtype.name == "O":
+            return 0  # a pickle of its own follows; the machine reads on into it
+        padding = 0
+        if held.get("numpy_array_alignment_bytes") is not None:
+            padding = 1 + int.from_bytes(self.source.peek(position, 1), "little")
+        nbytes = dtype.nbytes
+        for size in shape:
+            nbytes *= size
+        return min(padding + nbytes, max(0, self.source.size - position))

@@ -1,0 +1,198 @@
+"""What ``torch.save`` writes since 1.6, TorchScript archives, and ``torch.package``.
+
+A zip whose members share one folder, of any name: ``data.pkl`` is the object, ``data/0``, ``data/1``
+... its storages, uncompressed and aligned so that they can be mapped; ``version`` and ``byteorder``
+are short texts. TorchScript adds ``constants.pkl``, ``constants/0`` ... and ``code/*.py``.
+
+Source: ``torch/serialization.py`` and ``caffe2/serialize/inline_container.cc`` of torch 2.13.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from weightkit.archives import Budget, Zip, ZipMember
+from weightkit.errors import WeightkitError
+from weightkit.formats.pytorch.objects import Collected, collect, divide
+from weightkit.formats.pytorch.storages import Declared, locate
+from weightkit.formats.pytorch.tensors import Tensors
+from weightkit.machine import read_program
+from weightkit.programs import Program
+from weightkit.reports import Examination
+from weightkit.rules import Faults
+from weightkit.source import Reader
+from weightkit.tensors import Extent, FileIndex, TensorSet
+
+MAX_CODE = 16 << 20
+"""Bytes of TorchScript source that are read for the names of parameters and buffers."""
+
+_PICKLES = (".pkl", ".pickle", ".debug_pkl")
+
+
+def accepts_zip(archive: Zip) -> bool:
+    """Whether the archive has the record that every torch archive has."""
+    return (
+        bool(_data_name(archive))
+        or archive.find(f"{archive.root}/.data/extern_modules") is not None
+    )
+
+
+_OWN = re.compile(
+    r"^[^/]*/(data\.pkl|constants\.pkl|version|byteorder|\.format_version|\.storage_alignment"
+    r"|(data|constants|code|\.data)/.*)$"
+)
+
+
+def explains(name: str) -> bool:
+    """Whether a member of a torch archive is one that torch itself puts there, or a pickle."""
+    return bool(_OWN.match(name)) or name.endswith(_PICKLES)
+
+
+def _data_name(archive: Zip) -> str:
+    name = f"{archive.root}/data.pkl"
+    if archive.find(name) is not None:
+        return name
+    others = (
+        m.name for m in archive.members if m.name.endswith("/data.pkl") or m.name == "data.pkl"
+    )
+    return next(others, "")
+
+
+def examine_zip(source: Reader, archive: Zip, budget: Budget, faults: Faults) -> Examination:
+    """Index and programs of a torch archive. Every pickle in it is read, not only ``data.pkl``."""
+    opened = _Archive(source, archive, budget, faults)
+    index = opened.index()
+    return Examination(index, tuple(opened.programs.values()), faults.all())
+
+
+class _Archive:
+    def __init__(self, source: Reader, archive: Zip, budget: Budget, faults: Faults) -> None:
+        self.source = source
+        self.archive = archive
+        self.budget = budget
+        self.faults = faults
+        self.programs: dict[ZipMember, Program] = {}
+        self.readers: dict[ZipMember, Reader] = {}
+
+    def index(self) -> FileIndex | None:
+        """Read all pickles, then the tensors of the main one."""
+        data_name = _data_name(self.archive)
+        root = data_name.removesuffix("data.pkl").rstrip("/") or self.archive.root
+        self.read_pickles()
+        main = self.archive.find(data_name) if data_name else None
+        if main is None or main not in self.programs:
+            return None
+        prefix = f"{root}/" if root else ""
+        sets = self.sets(main, f"{prefix}data/", "", self.roles(prefix))
+        constants = self.archive.find(f"{prefix}constants.pkl")
+        container = "torchscript" if constants else "zip"
+        if constants is not None and constants in self.programs:
+            sets += [
+                item._replace(kind="other")
+                for item in self.sets(constants, f"{prefix}constants/", "constants", {})
+            ]
+        return FileIndex(
+            self.source.path,
+            "pytorch",
+            self.source.size,
+            tuple(sets),
+            version=self.text(f"{prefix}version"),
+            byteorder=self.byteorder(prefix),
+            metadata=self.values,
+            container=container,
+        )
+
+    def read_pickles(self) -> None:
+        for member in (*self.archive.members, *self.archive.hidden):
+            if not member.name.endswith(_PICKLES) or member.is_directory:
+                continue
+            reader = self.reader(member)
+            if reader is not None:
+                self.readers[member] = reader
+                program = self.programs[member] = read_program(reader)
+                note_stream(program, reader, self.faults)
+
+    def reader(self, member: ZipMember) -> Reader | None:
+        try:
+            return self.archive.reader(member, self.budget)
+        except WeightkitError as error:
+            self.faults.add(error.code, error.message, error.offset, entry=member.name)
+            return None
+
+    values: dict[str, object]
+
+    def sets(
+        self, member: ZipMember, folder: str, key: str, roles: dict[tuple[str, str], str]
+    ) -> list[TensorSet]:
+        """The sets of one pickle, whose storages lie in ``folder``."""
+        program, reader = self.programs[member], self.readers[member]
+        faults = Faults(self.source.path, reader.entry)
+        storages = locate(program, lambda item: self.record(folder, item), faults)
+        byteorder = self.byteorder(folder.partition("/")[0] + "/")
+        tensors = Tensors(storages, reader, byteorder)
+        found: Collected = collect(program.root, tensors, faults, roles)
+        sets = divide(found, faults)
+        self.faults.extend(faults.all())
+        if not key:
+            self.values = found.values
+        return [item._replace(key=".".join(p for p in (key, item.key) if p)) for item in sets]
+
+    def record(self, folder: str, item: Declared) -> tuple[Extent, int] | None:
+        member = self.archive.find(folder + item.root) or self.archive.find(
+            f"{folder.partition('/')[0]}/.data/{item.root}.storage"
+        )
+        if member is None or member.data_offset is None:
+            return None
+        return self.archive.extent(member, 0, member.size), member.size
+
+    def text(self, name: str) -> str:
+        """A short text record, or "" where there is none."""
+        member = self.archive.find(name)
+        reader = self.reader(member) if member is not None and member.size <= 64 else None
+        return reader.peek(0, 64).decode("ascii", "replace").strip() if reader else ""
+
+    def byteorder(self, prefix: str) -> str:
+        return "big" if self.text(f"{prefix}byteorder") == "big" else "little"
+
+    def roles(self, prefix: str) -> dict[tuple[str, str], str]:
+        """Parameter or buffer, by (class, attribute), from the source of a TorchScript archive."""
+        found: dict[tuple[str, str], str] = {}
+        left = MAX_CODE
+        for member in self.archive.members:
+            if member.name.startswith(f"{prefix}code/") and member.name.endswith(".py"):
+                left -= member.size
+                reader = self.reader(member) if left > 0 else None
+                if reader is not None:
+                    module = member.name.removeprefix(f"{prefix}code/").removesuffix(".py")
+                    source = reader.peek(0, member.size).decode("utf-8", "replace")
+                    found.update(_roles(module.replace("/", "."), source))
+        return found
+
+
+def note_stream(program: Program, reader: Reader, faults: Faults) -> None:
+    """Turn a program's own complaints, and bytes behind it, into faults of the file."""
+    where = {"path": reader.path, "entry": reader.entry}
+    for code, offset, message in program.faults:
+        faults.add(code, message, offset, **where)
+    if program.stopped:
+        faults.add(program.stop_code, program.stopped, program.end, **where)
+    elif program.end < reader.size:
+        left = reader.size - program.end
+        faults.add("WK310", f"{left} bytes follow the pickle", program.end, **where)
+
+
+_CLASS = re.compile(
+    r"^class (\w+)\(|^  __(parameters|buffers)__ = \[([^\]]*)\]", re.ASCII | re.MULTILINE
+)
+
+
+def _roles(module: str, source: str) -> Iterator[tuple[tuple[str, str], str]]:
+    """The rows of ``__parameters__`` and ``__buffers__`` of each class in a source text."""
+    owner = ""
+    for match in _CLASS.finditer(source):
+        if match[1]:
+            owner = f"{module}.{match[1]}"
+        else:
+            for name in re.findall(r'"([^"]+)"', match[3]):
+                yield (owner, name), match[2].rstrip("s")

@@ -1,0 +1,179 @@
+"""One look at one file: recognise it, let its room examine it, go down into containers.
+
+``inspect``, ``convert`` and ``scan`` all start here, so they see the same faults. The recursion into
+archives and compressed streams shares one budget of bytes, members and depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from weightkit.archives import Budget, Zip, is_zip, read_zip
+from weightkit.errors import WeightkitError
+from weightkit.opening.recognition import accepting, known, promised, room
+from weightkit.reports import Examination, Finding
+from weightkit.rules import RULES, Faults
+from weightkit.source import Reader
+from weightkit.tensors import FileIndex
+
+HEAD = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What one file turned out to be; ``parts`` are the files inside it, if it is a container.
+
+    ``format`` is the name of a room, "zip", "tar" or a compression for a container, or the name of
+    something recognised but not read; "" for content that nobody knows.
+    """
+
+    name: str
+    format: str
+    examination: Examination
+    parts: tuple[Examined, ...] = ()
+
+    @property
+    def index(self) -> FileIndex | None:
+        return self.examination.index
+
+    @property
+    def read(self) -> bool:
+        """Whether a room read it, so that nothing found means something."""
+        return not any(fault.code in ("WK003", "WK004") for fault in self.examination.faults)
+
+    def faults(self) -> Iterator[Finding]:
+        """Its own faults, then those of its parts."""
+        yield from self.examination.faults
+        for part in self.parts:
+            yield from part.faults()
+
+    def all(self) -> Iterator[Examined]:
+        """Itself and everything inside it."""
+        yield self
+        for part in self.parts:
+            yield from part.all()
+
+
+def fatal(finding: Finding) -> bool:
+    """Whether readers of the format refuse a file with this fault."""
+    return RULES[finding.code].fatal
+
+
+def examine(source: Reader, budget: Budget | None = None) -> Examined:
+    """Examine the whole content of ``source``. Faults are values; only AccessError is raised."""
+    return _Examiner(budget or Budget()).examine(source)
+
+
+class _Examiner:
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+
+    def examine(self, source: Reader, inside: bool = False) -> Examined:
+        """Recognise ``source`` and examine it as everything that it may be taken for."""
+        name = source.entry or source.path
+        head = source.peek(0, HEAD)
+        expected = promised(name)
+        found = list(self.readings(source, head, expected))
+        if not found:
+            return self.unread(source, name, head, expected, inside)
+        main, *others = found
+        faults = Faults(source.path, source.entry)
+        if others:
+            names = " and ".join(item.format for item in found)
+            faults.add("WK006", f"the content is {names} at once", 0)
+        if expected and main.index is not None and main.index.format not in (expected, "pickle"):
+            faults.add("WK005", f"named like {expected}, but its content is {main.format}")
+        parts = (*main.parts, *others)
+        whole = main.examination
+        whole = Examination(whole.index, whole.programs, (*whole.faults, *faults.all()))
+        return Examined(name, main.format, whole, parts)
+
+    def readings(self, source: Reader, head: bytes, expected: str) -> Iterator[Examined]:
+        """Everything that a reader may take the content for, the likeliest first."""
+        name = source.entry or source.path
+        accepted = list(accepting(head, expected))
+        zipped = is_zip(source)
+        if zipped and head.startswith(b"PK"):
+            yield self.zipped(source)
+        for accepter in accepted:
+            yield Examined(name, accepter, room(accepter).examine(source))
+        if zipped and not head.startswith(b"PK"):
+            yield self.zipped(source)
+
+    def unread(
+        self, source: Reader, name: str, head: bytes, expected: str, inside: bool
+    ) -> Examined:
+        """Nobody accepts it: name it, or let the room that its suffix promises say what is wrong."""
+        faults = Faults(source.path, source.entry)
+        kind = known(head)
+        if kind:
+            faults.add("WK004", f"this is {_article(kind)}", 0)
+        elif not head:
+            faults.add("WK003", "the file is empty", 0)
+        elif expected and not inside:
+            found = room(expected).examine(source)
+            return Examined(name, expected, found)
+        else:
+            faults.add("WK003", f"no known format starts with {head[:8].hex(' ')}", 0)
+        return Examined(name, kind, Examination(None, (), faults.all()))
+
+    # Containers
+
+    def zipped(self, source: Reader) -> Examined:
+        """A zip: a torch archive, an .npz, or a folder of files."""
+        from weightkit.formats import pytorch
+
+        faults = Faults(source.path, source.entry)
+        archive = read_zip(source, faults)
+        name = source.entry or source.path
+        if pytorch.accepts_zip(archive):
+            found = pytorch.examine_zip(source, archive, self.budget, faults)
+            return Examined(name, "pytorch", found, self.rest(archive))
+        parts = self.inside(self.zip_readers(archive, faults))
+        return Examined(name, "zip", Examination(None, (), faults.all()), parts)
+
+    def rest(self, archive: Zip) -> tuple[Examined, ...]:
+        """The members of a torch archive that torch's own format does not explain."""
+        from weightkit.formats import pytorch
+
+        strangers = (
+            member
+            for member in (*archive.members, *archive.hidden)
+            if not member.is_directory and not pytorch.explains(member.name)
+        )
+        readers = []
+        for member in strangers:
+            if not archive.unreadable(member) and self.budget.member():
+                readers.append(archive.reader(member, self.budget))
+        return tuple(part for part in self.inside(iter(readers)) if part.format)
+
+    def zip_readers(self, archive: Zip, faults: Faults) -> Iterator[Reader]:
+        for member in (*archive.members, *archive.hidden):
+            if member.is_directory:
+                continue
+            if not self.budget.member():
+                faults.add("WK002", "too many members to examine", member.header_offset)
+                return
+            try:
+                yield archive.reader(member, self.budget)
+            except WeightkitError as error:
+                faults.add(error.code, error.message, error.offset, entry=member.name)
+
+    def inside(self, readers: Iterator[Reader]) -> tuple[Examined, ...]:
+        """Examine what a container holds, one level further down."""
+        if not self.budget.enter():
+            return tuple(self.too_deep(reader) for reader in readers)
+        try:
+            return tuple(self.examine(reader, inside=True) for reader in readers)
+        finally:
+            self.budget.leave()
+
+    def too_deep(self, reader: Reader) -> Examined:
+        faults = Faults(reader.path, reader.entry)
+        faults.add("WK002", "containers nested too deeply")
+        return Examined(reader.entry, "", Examination(None, (), faults.all()))
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "AEIOUHXR" else f"a {noun}"
