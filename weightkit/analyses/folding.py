@@ -1,0 +1,107 @@
+"""Tensors whose names differ only in numbers, taken together.
+
+A big checkpoint repeats a few dozen names over layers and experts: 91,991 tensors of DeepSeek-V3
+are 60 kinds. Everything that is said about tensors by name and shape is said once per *fold*:
+the tensors with one template (every run of digits is ``#``), one type and one shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from weightkit.dtypes import DType
+from weightkit.tensors import TensorInfo
+
+_ONE_DIGIT = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
+_RUN = re.compile("0+")
+_DIGITS = re.compile("[0-9]+")
+_MAX_DIGITS = 18
+"""Longer runs of digits are no index; Python refuses to convert really long ones."""
+
+
+class Fold:
+    """Tensors of one name template, type and shape, in file order."""
+
+    __slots__ = ("_columns", "dtype", "layout", "members", "segments", "shape", "template")
+
+    def __init__(
+        self,
+        template: str,
+        dtype: DType,
+        shape: tuple[int, ...],
+        layout: str,
+        members: list[TensorInfo],
+    ) -> None:
+        self.template = template
+        self.dtype = dtype
+        self.shape = shape
+        self.layout = layout
+        self.members = members
+        self.segments = tuple(template.split("."))
+        self._columns: list[list[int]] | None = None
+
+    @property
+    def numel(self) -> int:
+        """Elements of one member, as stored."""
+        return self.members[0].numel
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one member."""
+        return self.members[0].nbytes
+
+    @property
+    def columns(self) -> list[list[int]]:
+        """The numbers in the members' names: a list per ``#`` of the template, by member."""
+        if self._columns is None:
+            runs = self.template.count("#")
+            found: list[str] = []
+            if runs:
+                found = _DIGITS.findall("\n".join([member.name for member in self.members]))
+            numbers = [int(run[:_MAX_DIGITS]) for run in found]
+            self._columns = [numbers[at::runs] for at in range(runs)]
+        return self._columns
+
+    def column_of(self, segment: int) -> list[int]:
+        """The numbers in one segment of the name (the first, if it holds several)."""
+        return self.columns[sum(part.count("#") for part in self.segments[:segment])]
+
+    def part(self, members: list[TensorInfo]) -> Fold:
+        """A fold of some of the members."""
+        return Fold(self.template, self.dtype, self.shape, self.layout, members)
+
+
+def stencils(names: Sequence[str]) -> list[str]:
+    """Each name with every digit replaced by 0, which is quick to do for all names at once."""
+    text = "\n".join(names).encode("utf-8", "surrogatepass").translate(_ONE_DIGIT)
+    parts = text.decode("utf-8", "surrogatepass").split("\n")
+    if len(parts) == len(names):
+        return parts
+    return [_DIGITS.sub(lambda run: "0" * len(run[0]), name) for name in names]
+
+
+def template_of(name: str) -> str:
+    """``name`` with every run of digits as ``#``; a ``#`` of the name itself becomes ``%``."""
+    return _DIGITS.sub("#", name.replace("#", "%"))
+
+
+def fold(tensors: Iterable[TensorInfo]) -> list[Fold]:
+    """Group tensors by template, type and shape, in the order of their first members."""
+    tensors = tensors if isinstance(tensors, Sequence) else tuple(tensors)
+    groups: defaultdict[tuple[str, tuple[int, ...], str, str], list[TensorInfo]] = defaultdict(list)
+    for stencil, tensor in zip(stencils([t[0] for t in tensors]), tensors, strict=True):
+        groups[stencil, tensor[2], tensor[1][0], tensor[7]].append(tensor)
+    templates: dict[str, str] = {}
+    merged: dict[tuple[str, tuple[int, ...], str, str], Fold] = {}
+    for (stencil, shape, dtype, layout), members in groups.items():
+        template = templates.get(stencil)
+        if template is None:
+            template = templates[stencil] = _RUN.sub("#", stencil.replace("#", "%"))
+        key = (template, shape, dtype, layout)
+        if key in merged:
+            merged[key].members.extend(members)
+        else:
+            merged[key] = Fold(template, members[0].dtype, shape, layout, members)
+    return list(merged.values())

@@ -1,0 +1,23 @@
+"""Names of tensors in GGUF files, which are flat: ``blk.0.attn_q.weight``.
+
+Source: ``gguf.constants.TENSOR_NAMES`` of gguf 0.19.
+"""
+
+from __future__ import annotations
+
+from weightkit.architectures.rows import Row
+
+VECTOR = (64,)
+
+ROWS = [
+    Row("*norm*", "norm", "blk.0.attn_q_norm.weight", "", VECTOR),
+    Row("ffn_gate_inp*", "router", "blk.0.ffn_gate_inp.weight"),
+    Row("{token_embd,position_embd,token_types}", "embedding", "token_embd.weight"),
+    Row("{output,cls*}", "output_head", "output.weight", "top"),
+    Row("ssm_*", "mixer", "blk.0.ssm_in.weight"),
+    Row("time_mix_*", "mixer", "blk.0.time_mix_key.weight"),
+    Row("shortconv*", "mixer", "blk.0.shortconv.in_proj.weight"),
+    Row("attn_*", "attention", "blk.0.attn_q.weight"),
+    Row("cross_attn_*", "attention", "dec.blk.0.cross_attn_q.weight"),
+    Row("{ffn_*,channel_mix_*}", "feed_forward", "blk.0.ffn_up.weight"),
+]
