@@ -69,7 +69,7 @@ _PLAIN = [
     DType("u16", "uint", 1, 2, "U16", None, "uint16", "", "uint16"),
     DType("u8", "uint", 1, 1, "U8", None, "uint8", "ByteStorage", "uint8"),
     DType("bool", "bool", 1, 1, "BOOL", None, "bool", "BoolStorage", "bool"),
-    DType("c32", "complex", 1, 4, "", None, "complex32", "ComplexHalfStorage"),
+    DType("c32", "complex", 1, 4, "", None, "complex32"),
     DType("c64", "complex", 1, 8, "C64", None, "complex64", "ComplexFloatStorage", "complex64"),
     DType("c128", "complex", 1, 16, "", None, "complex128", "ComplexDoubleStorage", "complex128"),
     DType("qint8", "qint", 1, 1, "", None, "qint8", "QInt8Storage"),
@@ -113,6 +113,7 @@ _GGML = [
         ("mxfp4", 39, 32, 17),
         ("nvfp4", 40, 64, 36),
         ("q1_0", 41, 128, 18),
+        ("q2_0", 42, 64, 18),  # llama.cpp since 2026; gguf 0.19 does not know it
     ]
 ]
 
@@ -137,6 +138,7 @@ TORCH_ALIASES: dict[str, str] = {
     "chalf": "complex32",
     "cfloat": "complex64",
     "cdouble": "complex128",
+    "bit": "uint1",
 }
 
 

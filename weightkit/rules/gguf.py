@@ -1,6 +1,8 @@
 """WK2xx: the rules of GGUF headers.
 
-A rule is fatal where llama.cpp's ``gguf_init_from_file`` or its model loader refuses the file.
+A rule is fatal where llama.cpp's ``gguf_init_from_file`` or its model loader refuses the file, with
+four exceptions that other readers take and we describe: version 1, the magic FUGG, nested arrays and
+long tensor names. The keys of WK213 are against the specification alone.
 """
 
 from __future__ import annotations

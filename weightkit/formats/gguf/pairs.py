@@ -137,10 +137,10 @@ class Pairs:
             at = self.cursor.position
             key = self.walk.key(f"key {number}")
             kind_at = self.cursor.position
+            if kind_at == at + self.walk.width:
+                self.walk.faults.add("WK211", f"key {number} is empty", at)
             (kind,) = self.cursor.unpack("I", f"type of value {number}")
             value = self.value(key, kind, kind_at)
-            if not key:
-                self.walk.faults.add("WK211", f"key {number} is empty", at)
             if key in self.metadata:
                 self.walk.faults.add("WK212", f"key {quoted(key)} a second time", at, subject=key)
                 continue
