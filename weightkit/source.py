@@ -8,6 +8,7 @@ know what it reads from. ``Cursor`` walks a source forward and refuses to pass i
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import struct
@@ -87,10 +88,11 @@ class Source(Reader):
     modification time are kept, and ``check_unchanged`` compares them with the file's later.
     """
 
+    _fd = -1
+
     def __init__(self, path: str | os.PathLike[str], file: int = 0) -> None:
         self.path = os.fspath(path)
         self.file = file
-        self._fd = -1
         self._stamp: tuple[int, int, int, int] | None = None
         self.size = self._open()
 
@@ -103,11 +105,14 @@ class Source(Reader):
                 self._fd = os.open(self.path, flags)
             except ValueError as error:  # a NUL byte in the path
                 raise AccessError(str(error), path=self.path, code="WK010") from error
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # a socket, or a device without a driver
+                    raise self._not_a_file("special file") from error
+                raise
             status = os.fstat(self._fd)
         if not stat.S_ISREG(status.st_mode):
             self.close()
-            kind = "directory" if stat.S_ISDIR(status.st_mode) else "special file"
-            raise AccessError(f"not a regular file but a {kind}", path=self.path, code="WK011")
+            raise self._not_a_file("directory" if stat.S_ISDIR(status.st_mode) else "special file")
         stamp = _stamp(status)
         if self._stamp is not None and stamp != self._stamp:
             self.close()
@@ -144,11 +149,16 @@ class Source(Reader):
         if _stamp(status) != self._stamp:
             raise self._changed()
 
+    def _not_a_file(self, kind: str) -> AccessError:
+        return AccessError(f"not a regular file but a {kind}", path=self.path, code="WK011")
+
     def _changed(self) -> AccessError:
         return AccessError("the file changed while it was read", path=self.path, code="WK012")
 
     def fileno(self) -> int:
         """The open file descriptor, for ``sendfile`` and ``copy_file_range``."""
+        if self._fd < 0:
+            self._open()
         return self._fd
 
     def close(self) -> None:
@@ -250,7 +260,7 @@ class Cursor:
         """The next ``nbytes`` bytes; raises FormatError ``code`` if fewer remain."""
         at = self._at
         end = at + nbytes
-        if end > len(self._window):
+        if not at <= end <= len(self._window):
             self._fill(nbytes, what, code)
             at, end = 0, nbytes
         self._at = end
