@@ -21,7 +21,7 @@ from weightkit.machine import read_program
 from weightkit.programs import Call, Program, Text
 from weightkit.reports import Examination
 from weightkit.rules import Faults
-from weightkit.source import Cursor, Reader
+from weightkit.source import Buffer, Cursor, Reader
 from weightkit.tensors import Extent, FileIndex
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -67,21 +67,22 @@ def _another(source: Reader, programs: list[Program]) -> bool:
 
 
 def is_pickle(head: bytes) -> bool:
-    """Whether bytes start like a pickle: by protocol mark, or by being one of protocol 0 or 1."""
-    from weightkit.source import Buffer
+    """Whether bytes start like a pickle: an unpickler would get somewhere with them.
 
-    if head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5:
-        return True
+    A protocol mark alone proves nothing: a safetensors header of 128 bytes starts with one.
+    """
     if not head or head[0] not in _FIRST or head.startswith(b"PK\x03\x04"):
         return False  # a zip starts like PERSID, which fails at once where no loader defines it
     program = read_program(Buffer(head))
-    whole = not program.stopped and program.opcodes > 1
-    broken_off = program.stop_code == "WK301" and program.opcodes > 8 and len(head) >= 4096
-    return whole or broken_off or bool(program.calls)
+    if not program.stopped:
+        return program.opcodes > 1
+    marked = head[0] == 0x80 and program.opcodes > 3
+    broken_off = program.stop_code == "WK301" and (head[0] == 0x80 or program.opcodes > 8)
+    return marked or broken_off or bool(program.calls)
 
 
 _FIRST = frozenset(
-    b"(c]}lditSVIFLNKMJGTUX)\x8c\x8d\x8f\x95\x82\x83\x84PQ\x88\x89\x8a\x8bBC\x8e\x96"
+    b"\x80(c]}lditSVIFLNKMJGTUX)\x8c\x8d\x8f\x95\x82\x83\x84PQ\x88\x89\x8a\x8bBC\x8e\x96"
 )
 """Opcodes that can stand first: they take nothing from the stack."""
 
