@@ -26,10 +26,12 @@ from tests.formats.gguf_files import (
     examine,
 )
 from weightkit.dtypes import GGML
+from weightkit.errors import UnsupportedError
 from weightkit.formats import gguf
 from weightkit.rules import RULES
 from weightkit.source import Reader, Source
 from weightkit.tensors import ArrayRef, FileIndex
+from weightkit.values.arrays import to_array
 
 ORDERS = [GGUFEndian.LITTLE, GGUFEndian.BIG]
 
@@ -180,6 +182,17 @@ def test_split_files(tmp_path: Path) -> None:
         assert ours(examination.index) == tensors_of(GGUFReader(path))
         seen += [tensor.name for tensor in examination.index.tensors]
     assert seen == ["t0", "t1", "t2", "t3", "t4"]
+
+
+def test_values_of_types_that_gguf_py_lacks() -> None:
+    for number in (42, 31, 99):
+        content = V3.file(tensors=[Tensor("x", [64], 0, number)], nbytes=36)
+        index = examine(content).index
+        assert index is not None
+        (tensor,) = index.tensors
+        with pytest.raises(UnsupportedError) as caught:
+            to_array(tensor, content[-tensor.data.nbytes :] if tensor.data.nbytes else b"")
+        assert caught.value.tensor == "x"
 
 
 SEED = V3.file(

@@ -37,6 +37,9 @@ def to_array(info: TensorInfo, held: bytes) -> Array:
 
 def _numpy_dtype(info: TensorInfo) -> np.dtype[Any]:
     dtype = info.dtype
+    if not dtype.nbytes:  # a GGUF type that ggml does not define
+        message = f"the size of {dtype.name} is unknown"
+        raise UnsupportedError(message, code="WK603", tensor=info.name)
     if dtype.kind == "opaque":
         return np.dtype(f"V{dtype.nbytes}")
     name = dtype.numpy or _SUBSTITUTES.get(dtype.name, "")
@@ -79,8 +82,7 @@ def _unpacked(info: TensorInfo, held: bytes) -> Array:
 
 
 def _dequantized(info: TensorInfo, held: bytes) -> Array:
-    assert info.dtype.ggml is not None
-    from gguf.constants import GGMLQuantizationType
+    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
     from gguf.quants import dequantize
 
     rows = (*info.shape[:-1], info.dtype.nbytes_of(info.shape[-1]) if info.shape else 0)
@@ -88,9 +90,11 @@ def _dequantized(info: TensorInfo, held: bytes) -> Array:
     if info.byteorder == "big":
         message = "quantized blocks of a big-endian file"
         raise UnsupportedError(message, code="WK603", tensor=info.name)
+    message = f"{info.dtype.name} cannot be dequantized"
+    if info.dtype.ggml not in set(GGML_QUANT_SIZES):  # newer than gguf, or no longer supported
+        raise UnsupportedError(message, code="WK603", tensor=info.name)
     try:
         found: Array = dequantize(blocks, GGMLQuantizationType(info.dtype.ggml))
     except NotImplementedError as error:
-        message = f"{info.dtype.name} cannot be dequantized"
         raise UnsupportedError(message, code="WK603", tensor=info.name) from error
     return found.reshape(info.shape)
