@@ -27,12 +27,16 @@ class Entry:
     disk: int = 0
     offset: int | None = None
     listed: bool = True
+    packed: bytes | None = None
+    """The bytes as stored, where they are not ``content`` as the method has it."""
     after: bytes = b""
     """Bytes between this member's content and the next header."""
     local: dict[str, Any] = field(default_factory=dict)
 
     @property
     def stored(self) -> bytes:
+        if self.packed is not None:
+            return self.packed
         if self.method == 8:
             packer = zlib.compressobj(9, zlib.DEFLATED, -15)
             return packer.compress(self.content) + packer.flush()

@@ -9,8 +9,8 @@ from weightkit.archives.layout import ZIP64, Row
 from weightkit.rules import Faults
 from weightkit.source import Reader
 
-RECORD = Struct("<4s2xHHH4xIIIHHHH2xII")
-"""Signature, version needed, flags, method, CRC, stored size, size, lengths of name, extra field
+RECORD = Struct("<4s2xHHHH2xIIIHHHH2xII")
+"""Signature, version needed, flags, method, time, CRC, stored size, size, lengths of name, extra field
 and comment, disk, external attributes, offset of the local header."""
 SIGNATURE = b"PK\x01\x02"
 MAX_MEMBERS = 250_000
@@ -47,7 +47,7 @@ class Directory:
         at, last = 0, len(directory) - RECORD.size
         while at <= last:
             (
-                signature, needed, flags, method, crc, csize, nbytes, name_length, extra_length,
+                signature, needed, flags, method, time, crc, csize, nbytes, name_length, extra_length,
                 comment_length, disk, attributes, header,
             ) = unpack(directory, at)  # fmt: skip
             if signature != SIGNATURE:
@@ -73,7 +73,7 @@ class Directory:
                 or needed & 0xFF > NEWEST
                 or header + 30 + csize > size
             ):
-                self._odd(row, needed & 0xFF, disk)
+                self._odd(row, needed & 0xFF, time, disk)
             append(row)
             if len(self.rows) > MAX_MEMBERS:
                 raise self.source.error("WK002", f"more than {MAX_MEMBERS} members", offset)
@@ -82,7 +82,7 @@ class Directory:
 
     def _finish(self, at: int) -> None:
         place = f"no record at {self.end.directory + at}"
-        if at != self.end.nbytes:
+        if at < self.end.nbytes:
             self._refuse("zipfile", f"{place}, within the directory")
         if len(self.rows) < self.end.entries or at > self.end.nbytes:
             self._refuse("miniz", f"{place}, after {len(self.rows)} of {self.end.entries}")
@@ -112,7 +112,7 @@ class Directory:
                 break
             field = extra[at + 4 : at + 4 + length]
             if kind == 1 and wanting and not seen:
-                row, seen = self._zip64(row, field), True
+                row, seen = self._zip64(row, field, extra[at + 4 :]), True
             elif kind == 1 and wanting:
                 message = f"{row.name!r} has two zip64 fields: readers may take either"
                 self.faults.add("WK403", message, row.record, subject=row.name)
@@ -130,19 +130,29 @@ class Directory:
         if wanting:
             self._refuse("miniz", reason, len(self.rows))
 
-    def _zip64(self, row: Row, field: bytes) -> Row:
+    def _zip64(self, row: Row, field: bytes, rest: bytes) -> Row:
+        """``row`` with the sizes of a zip64 field; ``rest`` is the extra field from there on."""
+        taken = self._take(row, field)
+        if taken is not None:
+            return taken
+        self._refuse("zipfile", f"the zip64 field of {row.name!r} is too short")
+        message = f"{row.name!r}: torch cannot read it, its zip64 field is too short"
+        self.faults.add("WK403", message, row.record, subject=row.name)
+        # miniz looks at the length of the field only when the member is read.
+        beyond = self._take(row, rest + bytes(24))
+        if beyond is not None and len(rest) >= 16:
+            self._sizes(beyond)
+        return row
+
+    def _take(self, row: Row, field: bytes) -> Row | None:
         values: list[int] = []
-        prefix = self.end.prefix
-        for value in (row.size, row.csize, row.header - prefix):
+        for value in (row.size, row.csize, row.header - self.end.prefix):
             if value == ZIP64:
                 if len(field) < 8:
-                    self._refuse("zipfile", f"the zip64 field of {row.name!r} is too short")
-                    message = f"{row.name!r}: torch cannot read it, its zip64 field is too short"
-                    self.faults.add("WK403", message, row.record, subject=row.name)
-                    return row
+                    return None
                 value, field = int.from_bytes(field[:8], "little"), field[8:]
             values.append(value)
-        return row._replace(size=values[0], csize=values[1], header=values[2] + prefix)
+        return row._replace(size=values[0], csize=values[1], header=values[2] + self.end.prefix)
 
     def _unicode_path(self, row: Row, field: bytes) -> None:
         """Info-ZIP's second name, which newer Pythons put in the place of the first."""
@@ -152,7 +162,7 @@ class Directory:
             message = f"{row.name!r} is also named {other!r}, which some readers take"
             self.faults.add("WK403", message, row.record, subject=row.name)
 
-    def _odd(self, row: Row, needed: int, disk: int) -> None:
+    def _odd(self, row: Row, needed: int, time: int, disk: int) -> None:
         """What a reader refuses the archive for, or reads otherwise than the other."""
         index = len(self.rows)
         if needed > NEWEST:
@@ -161,10 +171,7 @@ class Directory:
             self._refuse("miniz", f"{row.name!r} is on disk {disk}", index)
         if row.flags & MASKED:
             self._refuse("miniz", f"{row.name!r} says that headers are masked", index)
-        if row.size and not row.csize:
-            self._refuse("miniz", f"{row.name!r} has {row.size} bytes in none", index)
-        if row.csize != ZIP64 and row.header + 30 + row.csize > self.source.size:
-            self._refuse("miniz", f"the bytes of {row.name!r} pass the end of the file", index)
+        self._sizes(row, timed=time != 0)
         if row.method == 0 and row.csize != row.size and not row.flags & ENCRYPTED:
             message = f"{row.name!r} is stored, but {row.csize} bytes are said to hold {row.size}"
             self.faults.add("WK403", message, row.record, subject=row.name)
@@ -174,3 +181,15 @@ class Directory:
         if row.flags & (ENCRYPTED | STRONG | PATCHED):
             message = f"{row.name!r} is flagged 0x{row.flags:x}, as encrypted or as a patch"
             self.faults.add("WK414", message, row.record, subject=row.name)
+
+    def _sizes(self, row: Row, *, timed: bool = True) -> None:
+        """Sizes for which torch's reader refuses the archive."""
+        index = len(self.rows)
+        if ZIP64 not in (row.csize, row.size) and (
+            (row.size and not row.csize)
+            # miniz means to look at the method, and reads the time along with it.
+            or (row.method == 0 and not timed and row.size != row.csize)
+        ):
+            self._refuse("miniz", f"{row.name!r} has {row.size} bytes in {row.csize}", index)
+        if row.csize != ZIP64 and row.header + 30 + row.csize > self.source.size:
+            self._refuse("miniz", f"the bytes of {row.name!r} pass the end of the file", index)

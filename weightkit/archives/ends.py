@@ -63,14 +63,17 @@ class Tail:
         """Offset of the last end signature within ``reach`` of the end that has ``record_size``
         bytes left, or -1."""
         first = max(0, len(self._bytes) - reach)
-        last = len(self._bytes) - record_size + len(SIGNATURE) if record_size else None
+        last = len(self._bytes)
+        if record_size:
+            last = max(0, last - record_size + len(SIGNATURE))
         at = self._bytes.rfind(SIGNATURE, first, last)
         return at + self.start if at >= 0 else -1
 
     def positions(self) -> list[int]:
         """Offsets of all end signatures that have room for a record (the last 1,000)."""
         found: list[int] = []
-        at = self._bytes.rfind(SIGNATURE, 0, len(self._bytes) - RECORD.size + len(SIGNATURE))
+        last = max(0, len(self._bytes) - RECORD.size + len(SIGNATURE))
+        at = self._bytes.rfind(SIGNATURE, 0, last)
         while at >= 0 and len(found) < 1000:
             found.append(at + self.start)
             at = self._bytes.rfind(SIGNATURE, 0, at + len(SIGNATURE) - 1)

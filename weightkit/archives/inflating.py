@@ -111,8 +111,9 @@ def inflate(source: Reader, method: int, size: int, budget: Budget) -> Inflated:
     assert make is not None
     room = budget.room
     wanted = min(size, room)
+    head = source.peek(0, 16)
     try:
-        result = run(make(source.peek(0, 16)), source, skip, wanted + 1)
+        result = run(lambda: make(head), source, skip, wanted + 1)
     except BrokenStream as error:
         return Inflated(b"", [Problem("WK419", str(error), 0)], 0)
     content, problems = result.content, result.problems
@@ -130,43 +131,62 @@ def _over(room: int, size: int) -> Problem:
     return Problem("WK002", message, 0)
 
 
-def run(decoder: Decoder, source: Reader, start: int, limit: int) -> Inflated:
-    """Feed ``source`` from ``start`` to ``decoder`` until it ends or gave ``limit`` bytes."""
-    pieces: list[bytes] = []
+def run(make: Callable[[], Decoder], source: Reader, start: int, limit: int) -> Inflated:
+    """Feed ``source`` from ``start`` to a decoder until it ends or gave ``limit`` bytes.
+
+    Broken data gives what came before it. The decoders keep back what they made of the piece that
+    they fail in, and torch's reader does not: so that piece is gone through again byte by byte.
+    """
+    result, failed = _feed(make(), source, start, limit, source.size)
+    if failed is None:
+        return result
+    again, _ = _feed(make(), source, start, limit, failed)
+    return again if again.problems else result
+
+
+def _feed(
+    decoder: Decoder, source: Reader, start: int, limit: int, careful: int
+) -> tuple[Inflated, int | None]:
+    """What comes out, and where the piece began that could not be decoded (None if all could).
+
+    From ``careful`` on, pieces are one byte long.
+    """
+    content: list[bytes] = []
     got, at = 0, start
-    problems: list[Problem] = []
     while not decoder.eof and got < limit:
         given = b""
         if decoder.needs_input:
-            given = source.peek(at, CHUNK)
+            given = source.peek(at, min(CHUNK, careful - at) if at < careful else 1)
             if not given:
-                problems.append(Problem("WK419", "the compressed stream breaks off", at))
-                break
-            at += len(given)
+                cut = Problem("WK419", "the compressed stream breaks off", at)
+                return Inflated(b"".join(content), [cut], at), None
         try:
             piece = decoder.decompress(given, min(limit - got, PIECE))
         except BROKEN as error:
-            problems.append(Problem("WK419", f"broken compressed data: {error}", at - len(given)))
-            break
-        pieces.append(piece)
+            broken = Problem("WK419", f"broken compressed data: {error}", at)
+            return Inflated(b"".join(content), [broken], at), at
+        at += len(given)
+        content.append(piece)
         got += len(piece)
-    return Inflated(b"".join(pieces), problems, at - len(decoder.unused_data))
+    return Inflated(b"".join(content), [], at - len(decoder.unused_data)), None
 
 
 def pieces(source: Reader, method: int) -> Iterator[bytes]:
-    """All bytes of a member compressed by a zip ``method``, in pieces of at most 4 MiB.
+    """All bytes of a member stored or compressed by a zip ``method``, at most 4 MiB at a time.
 
-    Raises FormatError WK419 where the stream is broken or breaks off.
+    Raises BrokenStream where compressed bytes make no sense or break off.
     """
     make, at = METHODS[method], _SKIP.get(method, 0)
-    assert make is not None
-    try:
-        decoder = make(source.peek(0, 16))
-        while not decoder.eof:
-            given = source.peek(at, CHUNK) if decoder.needs_input else b""
-            if decoder.needs_input and not given:
-                raise BrokenStream("the compressed stream breaks off")
-            at += len(given)
+    if make is None:
+        yield from source.chunks(0, source.size, PIECE)
+        return
+    decoder = make(source.peek(0, 16))
+    while not decoder.eof:
+        given = source.peek(at, CHUNK) if decoder.needs_input else b""
+        if decoder.needs_input and not given:
+            raise BrokenStream("the compressed stream breaks off")
+        at += len(given)
+        try:
             yield decoder.decompress(given, PIECE)
-    except (BrokenStream, *BROKEN) as error:
-        raise source.error("WK419", f"broken compressed data: {error}", at) from error
+        except BROKEN as error:
+            raise BrokenStream(f"broken compressed data: {error}") from error

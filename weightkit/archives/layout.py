@@ -111,9 +111,12 @@ class Layout:
             if flags & STREAMED and csize < ZIP64 and size < ZIP64:
                 after = describe(DESCRIBED, crc, csize, size)
             previous = row
-        if gaps and end != limit and not (after and self.source.peek(end, limit - end) == after):
+        if gaps and end != limit and not (after and self._is(end, limit, after)):
             self._between(previous, None, end, limit)
         return found
+
+    def _is(self, start: int, stop: int, expected: bytes) -> bool:
+        return stop - start == len(expected) and self.source.peek(start, stop - start) == expected
 
     def _missing(self, row: Row) -> None:
         message = f"{row.name!r}: no local header at {row.header}, where the directory puts it"

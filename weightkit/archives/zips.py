@@ -13,7 +13,6 @@ our own: zipfile makes an object of a dozen attributes per member and follows on
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from functools import cached_property
 from itertools import repeat
 from typing import NamedTuple
@@ -23,7 +22,7 @@ from weightkit.archives.budget import Budget
 from weightkit.archives.directory import ENCRYPTED, SIGNATURE, STRONG, Directory
 from weightkit.archives.ends import End, Tail, miniz_end, zipfile_end
 from weightkit.archives.heap import miniz_choices
-from weightkit.archives.inflating import METHODS, inflate, pieces
+from weightkit.archives.inflating import METHODS, BrokenStream, inflate, pieces
 from weightkit.archives.layout import Layout
 from weightkit.archives.oddities import check_members, check_tail
 from weightkit.errors import FormatError, UnsupportedError, WeightkitError
@@ -130,8 +129,6 @@ class Zip:
         """Why the bytes of ``member`` cannot be had; "" when they can."""
         if member.data_offset is None:
             return "it has no local header"
-        if member.data_offset + member.csize > self.source.size:
-            return "its bytes pass the end of the file"
         if member.method not in METHODS:
             return f"compression method {member.method} is not read"
         return ""
@@ -149,18 +146,22 @@ class Zip:
     def reader(self, member: ZipMember, budget: Budget) -> Reader:
         """The bytes of ``member``, inflated into memory where they are compressed.
 
-        A stream that is broken, or longer or shorter than announced, gives what came of it and a
-        fault (WK419); one that passes the budget gives its beginning and WK002. Raises FormatError
-        WK408 without a local header, WK001 where its bytes pass the end of the file, and
-        UnsupportedError WK415 for a compression method that is not read.
+        Bytes that are cut off (WK001), a stream that is broken or not of the length or CRC
+        announced (WK419, WK420), one that passes the budget (WK002): each gives what there is, and
+        a fault. Raises FormatError WK408 without a local header, and UnsupportedError WK415 for a
+        compression method that is not read.
         """
         window = self._stored(member)
+        if window.size < member.csize:
+            message = f"{member.csize} bytes announced, but {window.size} remain"
+            self._fault("WK001", message, member, window.start)
         if member.method == 0:
             return window
         result = inflate(window, member.method, member.size, budget)
         for code, message, offset in result.problems:
-            where = window.start + offset
-            self.faults.add(code, f"{member.name!r}: {message}", where, subject=member.name)
+            self._fault(code, message, member, window.start + offset)
+        if not result.problems:
+            self._matches(crc32(result.content), member)
         origin = self.source.extent(window.start, member.csize) if member.method == 8 else None
         return Buffer(result.content, window.path, window.entry, origin)
 
@@ -173,20 +174,24 @@ class Zip:
         return inflate(window, member.method, nbytes, Budget(nbytes + 1)).content
 
     def check_crc(self, member: ZipMember) -> bool:
-        """Read all of a member and compare its CRC; False and a fault WK420 when it differs."""
-        crc = 0
-        for piece in self._pieces(member):
-            crc = crc32(piece, crc)
-        if crc != member.crc:
-            message = f"{member.name!r}: CRC {crc:08x}, but the directory says {member.crc:08x}"
-            self.faults.add("WK420", message, member.data_offset, subject=member.name)
-        return crc == member.crc
+        """Read all of a member and compare its CRC; False and a fault (WK420) when it differs.
 
-    def _pieces(self, member: ZipMember) -> Iterator[bytes]:
-        window = self._stored(member)
-        if member.method == 0:
-            return window.chunks(0, window.size)
-        return pieces(window, member.method)
+        A compressed stream that is broken is a fault (WK419) too; raises as ``reader``.
+        """
+        window, crc = self._stored(member), 0
+        try:
+            for piece in pieces(window, member.method):
+                crc = crc32(piece, crc)
+        except BrokenStream as error:
+            self._fault("WK419", str(error), member, window.start)
+            return False
+        return self._matches(crc, member)
+
+    def _matches(self, crc: int, member: ZipMember) -> bool:
+        if crc != member.crc:
+            message = f"CRC {crc:08x}, but the directory says {member.crc:08x}"
+            self._fault("WK420", message, member, member.data_offset)
+        return crc == member.crc
 
     def _begin(self, member: ZipMember) -> int:
         if member.data_offset is None:
@@ -195,18 +200,16 @@ class Zip:
 
     def _stored(self, member: ZipMember) -> Window:
         """The bytes as they stand in the archive; of the two sizes of a stored one the larger."""
-        begin, have = self._begin(member), self.source.size
-        nbytes = member.csize
+        begin = min(self._begin(member), self.source.size)
         if member.method not in METHODS:
-            raise self._error(
-                "WK415", f"compression method {member.method}", member, UnsupportedError
-            )
-        if begin + nbytes > have:
-            message = f"{nbytes} bytes announced, but {max(0, have - begin)} remain"
-            raise self._error("WK001", message, member)
-        if member.method == 0:
-            nbytes = min(max(nbytes, member.size), have - begin)
+            message = f"compression method {member.method}"
+            raise self._error("WK415", message, member, UnsupportedError)
+        nbytes = max(member.csize, member.size) if member.method == 0 else member.csize
+        nbytes = min(nbytes, self.source.size - begin)
         return Window(self.source, begin, nbytes, member.name)
+
+    def _fault(self, code: str, message: str, member: ZipMember, offset: int | None) -> None:
+        self.faults.add(code, f"{member.name!r}: {message}", offset, subject=member.name)
 
     def _error(
         self, code: str, message: str, member: ZipMember, kind: type[WeightkitError] = FormatError

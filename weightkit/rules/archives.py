@@ -164,9 +164,9 @@ RULES: list[Rule] = [
     Rule(
         "WK420",
         "zip-crc",
-        "danger",
+        "warning",
         "The bytes of a member do not have the checksum that the archive states.",
-        "They were damaged or changed after they were written. torch does not look.",
+        "They were damaged, or changed afterwards. zipfile refuses them, torch does not look.",
         FETCH_AGAIN,
     ),
     Rule(
