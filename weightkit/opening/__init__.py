@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightkit.errors import AccessError, AmbiguousCheckpoint, FormatError, UnsupportedError
+from weightkit.opening.beside import read_card, read_configs
 from weightkit.opening.checkpoint import Checkpoint
 from weightkit.opening.examining import Examined, examine, fatal
 from weightkit.opening.folders import (
@@ -30,7 +31,6 @@ from weightkit.opening.shards import (
     check_split,
     merge,
     missing_shards,
-    read_json,
 )
 from weightkit.reports import Finding
 from weightkit.rules import Faults
@@ -42,20 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "Examined", "examine", "open_checkpoint"]
 
-CONFIGS = (
-    "config.json",
-    "adapter_config.json",
-    "model_index.json",
-    "params.json",
-    "generation_config.json",
-    "quantize_config.json",
-    "quant_config.json",
-    "quantization_config.json",
-    "hf_quant_config.json",
-)
-"""JSON files that tell about the weights beside them."""
-MAX_CONFIG = 8 << 20
-MAX_CARD = 1 << 16
 OPEN_FILES = 64
 """Descriptors that one checkpoint keeps; further files are opened again when they are read."""
 
@@ -158,8 +144,8 @@ def _open_pipeline(folder: Folder, wish: _Wish) -> Checkpoint:
         "diffusers pipeline",
         (),
         (),
-        config=_configs(folder.path, faults),
-        card=_card(folder.path),
+        config=read_configs(folder.path, faults),
+        card=read_card(folder.path),
         beside=folder.files,
         findings=faults.all(),
         parts=tuple(parts),
@@ -242,7 +228,7 @@ def _open_files(
     if not any(item.tensors for item in sets):
         faults.add("WK604", "no tensors in it")
     _raise_fatal(faults, wish)
-    configs = _configs(folder, faults)
+    configs = read_configs(folder, faults)
     if index is not None:
         configs = {**configs, os.path.basename(index.path): {"metadata": index.metadata}}
     return Checkpoint(
@@ -253,7 +239,7 @@ def _open_files(
         tuple(sources),
         tuple(examined),
         configs,
-        _card(folder),
+        read_card(folder),
         findings=faults.all(),
     )
 
@@ -321,31 +307,3 @@ def _chosen(sets: tuple[TensorSet, ...], wish: _Wish, path: str) -> tuple[Tensor
         raise AmbiguousCheckpoint(f"no set {wish.key!r}; there is {known}", path=path, code="WK602")
     main = chosen[0]._replace(kind="model") if chosen[0].kind == "optimizer" else chosen[0]
     return (main, *(item for item in sets if item.key != wish.key))
-
-
-# What lies beside
-
-
-def _configs(folder: str, faults: Faults) -> Mapping[str, Any]:
-    """The JSON files that tell about the weights; one that is none is a finding, not an error."""
-    found = {}
-    for name in CONFIGS:
-        path = os.path.join(folder, name)
-        if os.path.isfile(path):
-            try:
-                found[name] = read_json(path, MAX_CONFIG)
-            except (FormatError, AccessError) as error:
-                faults.add("WK621", error.message, error.offset, path=path)
-    return found
-
-
-def _card(folder: str) -> str:
-    """The front matter of the model card, as text."""
-    path = os.path.join(folder, "README.md")
-    if not os.path.isfile(path):
-        return ""
-    with Source(path) as source:
-        text = source.peek(0, MAX_CARD).decode("utf-8", "replace")
-    if not text.startswith("---"):
-        return ""
-    return text[3:].partition("\n---")[0]

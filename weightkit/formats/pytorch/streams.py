@@ -12,9 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 from weightkit.errors import FormatError
+from weightkit.formats.pytorch.arrays import array_dtype
 from weightkit.formats.pytorch.objects import collect, divide
+from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.storages import Declared, declared, locate
-from weightkit.formats.pytorch.tensors import Malformed, Tensors, array_dtype
+from weightkit.formats.pytorch.tensors import Malformed, Tensors
 from weightkit.formats.pytorch.values import integers, name_of, pairs_of, text_of
 from weightkit.formats.pytorch.zipped import note_stream
 from weightkit.machine import read_program
@@ -154,7 +156,7 @@ def _index(
         return records.get(item.root)
 
     storages = locate(program, place, faults)
-    found = collect(program.root, Tensors(storages, source, byteorder), faults)
+    found = collect(program.root, Tensors(REBUILDS, storages, source, byteorder), faults)
     return FileIndex(
         source.path,
         "pytorch" if storages or container == "legacy" else "pickle",

@@ -15,6 +15,7 @@ from typing import Any
 
 from weightkit.errors import FormatError
 from weightkit.formats.pytorch.objects import collect, divide
+from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.tensors import Malformed, Storage, Tensors, storage_dtype
 from weightkit.formats.pytorch.zipped import note_stream
 from weightkit.machine import read_program
@@ -62,7 +63,7 @@ class _OldTar(Tensors):
     """Like :class:`Tensors`, but a persistent id stands for a whole tensor."""
 
     def __init__(self, members: Mapping[str, Reader], faults: Faults) -> None:
-        super().__init__({}, members["pickle"])
+        super().__init__(REBUILDS, {}, members["pickle"])
         self.members = members
         self.faults = faults
         self.programs: list[Program] = []

@@ -1,23 +1,22 @@
-"""How PyTorch writes a tensor into a pickle, as a table of its rebuild functions.
+"""How PyTorch writes a tensor into a pickle: a view of a storage, rebuilt by a function.
 
 A tensor is a call such as ``torch._utils._rebuild_tensor_v2(storage, offset, size, stride, ...)``
-whose storage is a persistent id, ``("storage", torch.FloatStorage, "0", "cpu", numel)``. A row of
-``REBUILDS`` turns one such call, unexecuted, into a :class:`TensorInfo`.
+whose storage is a persistent id, ``("storage", torch.FloatStorage, "0", "cpu", numel)``. The rows
+of ``rebuilds`` and ``arrays`` turn one such call, unexecuted, into a :class:`TensorInfo`.
 
-Sources: ``torch/_utils.py``, ``torch/_tensor.py`` and ``torch/serialization.py`` of torch 2.13;
-``numpy/_core/multiarray.py`` for arrays.
+Source: ``torch/serialization.py`` of torch 2.13.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from weightkit.dtypes import DTYPES, NUMPY, STORAGES, TORCH, DType, opaque
-from weightkit.formats.pytorch.values import flag, integers, name_of, pairs_of, text_of
-from weightkit.programs import Blob, Call, Global, Persistent, Text
+from weightkit.dtypes import DTYPES, STORAGES, DType
+from weightkit.formats.pytorch.values import integers, name_of
+from weightkit.programs import Call, Global, Persistent
 from weightkit.source import Reader
-from weightkit.tensors import ABSENT, NESTED, RAW, Extent, TensorInfo
+from weightkit.tensors import ABSENT, RAW, Extent, TensorInfo
 
 U8 = DTYPES["u8"]
 NOWHERE = Extent(0, 0, 0, ABSENT)
@@ -39,17 +38,19 @@ class Malformed(Exception):
 class Tensors:
     """Turns the calls of one program into tensors.
 
-    ``storages`` maps a storage's key to its place, for each persistent id of the program;
-    ``reader`` holds the pickle (arrays that lie inside it are found there).
+    ``rows`` is the table of rebuild functions by (module, name). ``storages`` maps a storage's key
+    to its place, for each persistent id of the program; ``reader`` holds the pickle (arrays that
+    lie inside it are found there).
     """
 
     def __init__(
-        self, storages: dict[str, Storage], reader: Reader, byteorder: str = "little"
+        self, rows: Rows, storages: dict[str, Storage], reader: Reader, byteorder: str = "little"
     ) -> None:
+        self.rows = rows
         self.storages = storages
         self.reader = reader
         self.byteorder = byteorder
-        self._rows: dict[Any, _Rebuild | None] = {}
+        self._seen: dict[Global, Rebuild | None] = {}
 
     def rebuild(self, call: Call) -> TensorInfo | None:
         """The tensor that ``call`` would make, or None if it makes something else.
@@ -59,9 +60,9 @@ class Tensors:
         target = call.target
         if type(target) is not Global:
             return None
-        row = self._rows.get(target, _UNSEEN)
-        if row is _UNSEEN:
-            row = self._rows[target] = REBUILDS.get((target.module, target.name))
+        row = self._seen.get(target, _unseen)
+        if row is _unseen:
+            row = self._seen[target] = self.rows.get((target.module, target.name))
         if row is None or type(call.args) is not tuple:
             return None
         try:
@@ -128,14 +129,12 @@ class OutsideStorage(Malformed):
     """A tensor addresses bytes that its storage does not have."""
 
 
-_Rebuild = Callable[[Tensors, Call], TensorInfo | None]
+Rebuild = Callable[[Tensors, Call], TensorInfo | None]
+Rows = Mapping[tuple[str, str], Rebuild]
 
 
 def _unseen(_: Tensors, __: Call) -> None:
     return None
-
-
-_UNSEEN: _Rebuild = _unseen
 
 
 def _layout(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[bool, int]:
@@ -173,252 +172,3 @@ def storage_dtype(node: Any) -> DType:
     if dtype is None:
         raise Malformed(f"{name or 'nothing'} is no storage class")
     return dtype
-
-
-def torch_dtype(node: Any) -> DType:
-    """The element type of a ``torch.float32`` global."""
-    module, _, name = name_of(node).rpartition(".")
-    if module != "torch" or name not in TORCH:
-        raise Malformed(f"{module}.{name} is no dtype")
-    return TORCH[name]
-
-
-# The rows. Arguments are as in the function's signature; those that say nothing about the bytes
-# (requires_grad, hooks, metadata) are left alone.
-
-
-def _tensor(tensors: Tensors, call: Call) -> TensorInfo:
-    return tensors.strided(*call.args[:4])
-
-
-def _tensor_v3(tensors: Tensors, call: Call) -> TensorInfo:
-    storage, offset, size, stride = call.args[:4]
-    return tensors.strided(storage, offset, size, stride, torch_dtype(call.args[6]))
-
-
-def _parameter(tensors: Tensors, call: Call) -> TensorInfo:
-    return tensors.inner(call.args[0])._replace(role="parameter")
-
-
-def _buffer(tensors: Tensors, call: Call) -> TensorInfo:
-    return tensors.inner(call.args[0])._replace(role="buffer")
-
-
-def _absent(dtype: DType, size: Any) -> TensorInfo:
-    return TensorInfo("", dtype, integers(size), NOWHERE)
-
-
-def _meta(_: Tensors, call: Call) -> TensorInfo:
-    dtype, size = call.args[:2]
-    return _absent(torch_dtype(dtype), size)
-
-
-def _wrapper_subclass(_: Tensors, call: Call) -> TensorInfo:
-    kind, dtype, size = call.args[:3]
-    return _absent(torch_dtype(dtype), size)._replace(layout=name_of(kind) or "subclass")
-
-
-_PLAIN_TYPES = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter")
-
-
-def _from_type(tensors: Tensors, call: Call) -> TensorInfo:
-    """A tensor with attributes, or of a subclass: func(*args), made ``kind``, with ``state``."""
-    func, kind, args, *state = call.args
-    found = tensors.inner(Call("REDUCE", func, args, call.offset))
-    name = name_of(kind)
-    role = {"Parameter": "parameter", "Buffer": "buffer"}.get(name.rpartition(".")[2], "")
-    if name in _PLAIN_TYPES or role:
-        return found._replace(role=role or found.role)
-    parts = tuple(_state_tensors(tensors, state[0] if state else None))
-    return found._replace(layout=name or "subclass", parts=parts)
-
-
-def _state_tensors(tensors: Tensors, state: Any) -> list[TensorInfo]:
-    """The tensors among the attributes of a subclass (``_local_tensor``, ``_data``, ``_scale``)."""
-    found = []
-    if type(state) is tuple and len(state) == 2:  # (__dict__, slots)
-        state = state[0]
-    for key, value in pairs_of(state):
-        part = tensors.rebuild(value) if type(value) is Call else None
-        if part is not None:
-            found.append(part._replace(name=text_of(key)))
-    return found
-
-
-def _quantized(tensors: Tensors, call: Call) -> TensorInfo:
-    base = tensors.strided(*call.args[:4])
-    scheme, *params = call.args[4]
-    names = ("scale", "zero_point")
-    parts = [base._replace(name="data")]
-    details: list[Any] = [name_of(scheme).rpartition(".")[2]]
-    for name, value in zip(names, params, strict=False):
-        if type(value) is Call:
-            parts.append(tensors.inner(value)._replace(name=name))
-        else:
-            details.append((name, flag(value)))
-    if len(params) > 2:
-        details.append(("axis", flag(params[2])))
-    return base._replace(layout="quantized", parts=tuple(parts), details=tuple(details))
-
-
-_SPARSE_PARTS = {
-    "sparse_coo": ("indices", "values"),
-    "sparse_csr": ("crow_indices", "col_indices", "values"),
-    "sparse_csc": ("ccol_indices", "row_indices", "values"),
-    "sparse_bsr": ("crow_indices", "col_indices", "values"),
-    "sparse_bsc": ("ccol_indices", "row_indices", "values"),
-}
-
-
-def _sparse(tensors: Tensors, call: Call) -> TensorInfo:
-    kind, held = call.args[:2]
-    if type(kind) is Call and name_of(kind.target) == "torch.serialization._get_layout":
-        kind = kind.args[0]  # torch.sparse_coo, as text
-    layout = text_of(kind).rpartition(".")[2]
-    names = _SPARSE_PARTS.get(layout)
-    if names is None:
-        raise Malformed(f"{layout} is no sparse layout")
-    parts = tuple(
-        tensors.inner(part)._replace(name=name) for name, part in zip(names, held, strict=False)
-    )
-    return TensorInfo(
-        "", parts[-1].dtype, integers(held[len(names)]), NOWHERE, layout=layout, parts=parts
-    )
-
-
-def _nested(tensors: Tensors, call: Call) -> TensorInfo:
-    names = ("values", "sizes", "strides", "offsets")
-    parts = tuple(
-        tensors.inner(part)._replace(name=name)
-        for name, part in zip(names, call.args, strict=False)
-    )
-    return parts[0]._replace(layout="nested", parts=parts)
-
-
-def _from_numpy(tensors: Tensors, call: Call) -> TensorInfo:
-    array, dtype = call.args[:2]
-    return tensors.inner(array)._replace(dtype=torch_dtype(dtype))
-
-
-# Arrays of NumPy inside a pickle
-
-
-def array_dtype(node: Any) -> tuple[DType, str]:
-    """Type and byte order of ``numpy.dtype("f4", False, True)`` and its state ``(3, "<", ...)``."""
-    if type(node) is not Call or name_of(node.target) not in ("numpy.dtype", "numpy._core.dtype"):
-        raise Malformed("no dtype where one must be")
-    code = text_of(node.args[0])
-    order = "<"
-    if type(node.state) is tuple and len(node.state) > 1:
-        order = text_of(node.state[1])
-    dtype = _numpy_code(code.lstrip("<>=|"))
-    return dtype, "big" if order == ">" or code.startswith(">") else "little"
-
-
-_KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
-
-
-def _numpy_code(code: str) -> DType:
-    kind, size = code[:1], code[1:]
-    if code in ("b1", "?"):
-        return DTYPES["bool"]
-    if kind in _KINDS and size.isascii() and size.isdigit() and len(size) < 4:
-        found = NUMPY.get(f"{_KINDS[kind]}{int(size) * 8}")
-        return found or opaque(code, int(size))
-    if kind in "SUVMmOa" and len(size) < 10 and (size.isdigit() or not size):
-        unit = 4 if kind == "U" else 1
-        return opaque(code, unit * int(size or 0))
-    if code in NUMPY:  # ml_dtypes: "bfloat16", "float8_e4m3fn"
-        return NUMPY[code]
-    raise Malformed(f"{code[:20]!r} is no dtype")
-
-
-def _array(tensors: Tensors, call: Call) -> TensorInfo | None:
-    """``_reconstruct`` and its state ``(version, shape, dtype, fortran order, bytes)``."""
-    if type(call.state) is not tuple or len(call.state) < 5:
-        return None
-    _, size, descr, fortran, held = call.state[:5]
-    dtype, byteorder = array_dtype(descr)
-    if type(held) is list:  # dtype object: a list of anything
-        return None
-    return _inline(tensors, dtype, byteorder, integers(size), fortran is True, held)
-
-
-def _frombuffer(tensors: Tensors, call: Call) -> TensorInfo:
-    """Protocol 5: ``_frombuffer(bytes, dtype, shape, order)``."""
-    held, descr, size, order = call.args[:4]
-    dtype, byteorder = array_dtype(descr)
-    return _inline(tensors, dtype, byteorder, integers(size), text_of(order) == "F", held)
-
-
-def _inline(
-    tensors: Tensors,
-    dtype: DType,
-    byteorder: str,
-    shape: tuple[int, ...],
-    fortran: bool,
-    held: Any,
-) -> TensorInfo:
-    """A tensor whose bytes lie in the pickle itself."""
-    base = TensorInfo("", dtype, shape, NOWHERE, byteorder)
-    data = _bytes_of(tensors.reader, held, base.nbytes)
-    strides = _fortran_strides(shape) if fortran and len(shape) > 1 else None
-    return base._replace(data=data, strides=strides)
-
-
-def _bytes_of(reader: Reader, held: Any, nbytes: int) -> Extent:
-    """Where the bytes of an array are: as they are, or as text that Latin-1 encodes to them."""
-    if type(held) is Blob and held.kind != "buffer" and held.encoding == RAW:
-        if held.nbytes != nbytes:
-            raise OutsideStorage(f"{nbytes} bytes wanted, but {held.nbytes} stored")
-        return reader.extent(held.offset, nbytes)
-    if type(held) is Blob and held.kind == "buffer":
-        return NOWHERE
-    if type(held) is Call and name_of(held.target) == "_codecs.encode":
-        held = held.args[0]
-    if isinstance(held, Text | Blob):
-        stored = reader.extent(held.offset, held.nbytes)
-        if stored.encoding == RAW:
-            return Extent(stored.file, stored.offset, nbytes, held.encoding, 0, held.nbytes)
-        return Extent(stored.file, stored.offset, nbytes, NESTED)
-    raise Malformed("no bytes where an array's must be")
-
-
-def _fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    strides, step = [], 1
-    for size in shape:
-        strides.append(step)
-        step *= size
-    return tuple(strides)
-
-
-_TORCH_ROWS: dict[str, _Rebuild] = {
-    "_rebuild_tensor": _tensor,
-    "_rebuild_tensor_v2": _tensor,
-    "_rebuild_tensor_v3": _tensor_v3,
-    "_rebuild_parameter": _parameter,
-    "_rebuild_parameter_with_state": _parameter,
-    "_rebuild_buffer": _buffer,
-    "_rebuild_qtensor": _quantized,
-    "_rebuild_sparse_tensor": _sparse,
-    "_rebuild_sparse_csr_tensor": _sparse,
-    "_rebuild_nested_tensor": _nested,
-    "_rebuild_meta_tensor_no_storage": _meta,
-    "_rebuild_wrapper_subclass": _wrapper_subclass,
-    "_rebuild_device_tensor_from_numpy": _from_numpy,
-}
-
-REBUILDS: dict[tuple[str, str], _Rebuild] = {
-    **{("torch._utils", name): row for name, row in _TORCH_ROWS.items()},
-    ("torch._tensor", "_rebuild_from_type"): _from_type,
-    ("torch._tensor", "_rebuild_from_type_v2"): _from_type,
-    ("torch.tensor", "_rebuild_from_type"): _from_type,
-    ("torch._utils", "_rebuild_from_type_v2"): _from_type,
-    **{
-        (module, name): row
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-        for name, row in [("_reconstruct", _array), ("_frombuffer", _frombuffer)]
-    },
-    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
-    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
-}

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from weightkit.archives import Budget, Zip, ZipMember
 from weightkit.errors import WeightkitError
 from weightkit.formats.pytorch.objects import Collected, collect, divide
+from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.storages import Declared, locate
 from weightkit.formats.pytorch.tensors import Tensors
 from weightkit.machine import read_program
@@ -130,7 +131,7 @@ class _Archive:
         faults = Faults(self.source.path, reader.entry)
         storages = locate(program, lambda item: self.record(folder, item), faults)
         byteorder = self.byteorder(folder.partition("/")[0] + "/")
-        tensors = Tensors(storages, reader, byteorder)
+        tensors = Tensors(REBUILDS, storages, reader, byteorder)
         found: Collected = collect(program.root, tensors, faults, roles)
         sets = divide(found, faults)
         self.faults.extend(faults.all())

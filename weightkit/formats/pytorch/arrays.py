@@ -1,0 +1,116 @@
+"""NumPy arrays inside a pickle: their bytes lie in the stream itself.
+
+Source: ``numpy/_core/multiarray.py`` and ``numpy/_core/numeric.py`` of NumPy 2.4, which spelt
+themselves ``numpy.core`` before 2.0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weightkit.dtypes import DTYPES, NUMPY, DType, opaque
+from weightkit.formats.pytorch.tensors import NOWHERE, Malformed, OutsideStorage, Rebuild, Tensors
+from weightkit.formats.pytorch.values import integers, name_of, text_of
+from weightkit.programs import Blob, Call, Text
+from weightkit.source import Reader
+from weightkit.tensors import NESTED, RAW, Extent, TensorInfo
+
+
+def array_dtype(node: Any) -> tuple[DType, str]:
+    """Type and byte order of ``numpy.dtype("f4", False, True)`` and its state ``(3, "<", ...)``."""
+    if type(node) is not Call or name_of(node.target) not in ("numpy.dtype", "numpy._core.dtype"):
+        raise Malformed("no dtype where one must be")
+    code = text_of(node.args[0])
+    order = "<"
+    if type(node.state) is tuple and len(node.state) > 1:
+        order = text_of(node.state[1])
+    dtype = _numpy_code(code.lstrip("<>=|"))
+    return dtype, "big" if order == ">" or code.startswith(">") else "little"
+
+
+_KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
+
+
+def _numpy_code(code: str) -> DType:
+    kind, size = code[:1], code[1:]
+    if code in ("b1", "?"):
+        return DTYPES["bool"]
+    if kind in _KINDS and size.isascii() and size.isdigit() and len(size) < 4:
+        found = NUMPY.get(f"{_KINDS[kind]}{int(size) * 8}")
+        return found or opaque(code, int(size))
+    if kind in "SUVMmOa" and len(size) < 10 and (size.isdigit() or not size):
+        unit = 4 if kind == "U" else 1
+        return opaque(code, unit * int(size or 0))
+    if code in NUMPY:  # ml_dtypes: "bfloat16", "float8_e4m3fn"
+        return NUMPY[code]
+    raise Malformed(f"{code[:20]!r} is no dtype")
+
+
+def _array(tensors: Tensors, call: Call) -> TensorInfo | None:
+    """``_reconstruct`` and its state ``(version, shape, dtype, fortran order, bytes)``."""
+    if type(call.state) is not tuple or len(call.state) < 5:
+        return None
+    _, size, descr, fortran, held = call.state[:5]
+    dtype, byteorder = array_dtype(descr)
+    if type(held) is list:  # dtype object: a list of anything
+        return None
+    return _inline(tensors, dtype, byteorder, integers(size), fortran is True, held)
+
+
+def _frombuffer(tensors: Tensors, call: Call) -> TensorInfo:
+    """Protocol 5: ``_frombuffer(bytes, dtype, shape, order)``."""
+    held, descr, size, order = call.args[:4]
+    dtype, byteorder = array_dtype(descr)
+    return _inline(tensors, dtype, byteorder, integers(size), text_of(order) == "F", held)
+
+
+def _inline(
+    tensors: Tensors,
+    dtype: DType,
+    byteorder: str,
+    shape: tuple[int, ...],
+    fortran: bool,
+    held: Any,
+) -> TensorInfo:
+    """A tensor whose bytes lie in the pickle itself."""
+    base = TensorInfo("", dtype, shape, NOWHERE, byteorder)
+    data = _bytes_of(tensors.reader, held, base.nbytes)
+    strides = _fortran_strides(shape) if fortran and len(shape) > 1 else None
+    return base._replace(data=data, strides=strides)
+
+
+def _bytes_of(reader: Reader, held: Any, nbytes: int) -> Extent:
+    """Where the bytes of an array are: as they are, or as text that Latin-1 encodes to them."""
+    if type(held) is Blob and held.kind != "buffer" and held.encoding == RAW:
+        if held.nbytes != nbytes:
+            raise OutsideStorage(f"{nbytes} bytes wanted, but {held.nbytes} stored")
+        return reader.extent(held.offset, nbytes)
+    if type(held) is Blob and held.kind == "buffer":
+        return NOWHERE
+    if type(held) is Call and name_of(held.target) == "_codecs.encode":
+        held = held.args[0]
+    if isinstance(held, Text | Blob):
+        stored = reader.extent(held.offset, held.nbytes)
+        if stored.encoding == RAW:
+            return Extent(stored.file, stored.offset, nbytes, held.encoding, 0, held.nbytes)
+        return Extent(stored.file, stored.offset, nbytes, NESTED)
+    raise Malformed("no bytes where an array's must be")
+
+
+def _fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    strides, step = [], 1
+    for size in shape:
+        strides.append(step)
+        step *= size
+    return tuple(strides)
+
+
+ARRAYS: dict[tuple[str, str], Rebuild] = {
+    **{
+        (module, name): row
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for name, row in [("_reconstruct", _array), ("_frombuffer", _frombuffer)]
+    },
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("numpy._core.numeric", "_frombuffer"): _frombuffer,
+}
