@@ -226,6 +226,8 @@ def test_a_vocabulary_stays_in_the_file(version: int, order: str) -> None:
     assert metadata["after"] == 1
     read = gguf.read_array(Buffer(content), ref, order, version=version)
     assert read == tokens
+    named = {"<": "little", ">": "big"}[order]
+    assert gguf.read_array(Buffer(content), ref, named, version=version) == tokens
     assert gguf.read_array(Buffer(content), ref, order, limit=2, version=version) == ["<unk>", ""]
 
 

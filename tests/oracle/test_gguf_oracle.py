@@ -33,6 +33,7 @@ from weightkit.source import Reader, Source
 from weightkit.tensors import ArrayRef, FileIndex
 from weightkit.values.arrays import to_array
 
+REAL = sorted((Path(__file__).resolve().parents[2] / "real").glob("llama-cpp-python/**/*.gguf"))
 ORDERS = [GGUFEndian.LITTLE, GGUFEndian.BIG]
 
 
@@ -289,3 +290,18 @@ def test_nested_arrays_keep_their_shape(tmp_path: Path) -> None:
     index = examine(content).index
     assert index is not None
     assert index.metadata["rows"] == [[1, 2], [3]]
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL, reason="scripts/fetch_real --large brings the vocabularies")
+@pytest.mark.parametrize("path", REAL, ids=lambda path: path.stem)
+def test_really_made_vocabularies(path: Path) -> None:
+    reader = GGUFReader(path)
+    with Source(path) as source:
+        examination = gguf.examine(source)
+        index = examination.index
+        assert index is not None
+        assert examination.faults == ()
+        assert ours(index) == tensors_of(reader)
+        assert values_of(source, index) == fields_of(reader)

@@ -49,13 +49,8 @@ class Entry(NamedTuple):
     nbytes: int
 
 
-class _RawEntry(NamedTuple):
-    at: int
-    name: bytes
-    dims: tuple[int, ...]
-    """Innermost first."""
-    kind: int
-    offset: int
+RawEntry = tuple[int, bytes, tuple[int, ...], int, int]
+"""Place, name, dimensions (innermost first), type and offset."""
 
 
 def read_entries(walk: Walk, count: int) -> list[Entry]:
@@ -77,7 +72,7 @@ def read_entries(walk: Walk, count: int) -> list[Entry]:
     return entries
 
 
-def _raw_entries(walk: Walk, count: int) -> Iterator[_RawEntry]:
+def _raw_entries(walk: Walk, count: int) -> Iterator[RawEntry]:
     """The entries as they stand. Raises FormatError where one cannot be read."""
     unpack_length, width = walk.length.unpack_from, walk.width
     unpack_rank = Struct(walk.order + "I").unpack_from
@@ -98,7 +93,7 @@ def _raw_entries(walk: Walk, count: int) -> Iterator[_RawEntry]:
             raise _broken(walk, start + at, number) from None
         if nbytes > MAX_KEY:
             raise _broken(walk, start + at, number)
-        yield _RawEntry(start + at, window[at + width : end], tuple(dims), kind, offset)
+        yield start + at, window[at + width : end], tuple(dims), kind, offset
         at = end + 4 + form.size
     walk.cursor.skip(start + at - walk.cursor.position)
 

@@ -60,10 +60,11 @@ def read_array(
 ) -> list[Any]:
     """The first ``limit`` elements of an array that ``examine`` left in the file.
 
-    ``order`` is "<" or ">", ``version`` that of the file. Nested arrays come as nested lists, a
+    ``order`` is "<" or ">", or the ``byteorder`` of the index; ``version`` its version. Nested arrays come as nested lists, a
     ``text`` as a list of one string. Raises FormatError WK002 for more than 256 MiB, AccessError
     WK012 if the file is no longer what it was when the reference was made.
     """
+    order = {"little": "<", "big": ">"}.get(order, order)
     code = CODES.get(ref.kind)
     count = min(ref.length, limit)
     nbytes = count * calcsize(code) if code else ref.nbytes
