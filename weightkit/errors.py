@@ -6,6 +6,7 @@
     ├── FormatError              the bytes break the format's rules
     ├── UnsupportedError         well formed, but not handled
     ├── AmbiguousCheckpoint      several answers; the message names them
+    ├── UnknownName              no tensor, set or key is called that; the message suggests
     ├── UnsafeError              would need trust that the file has not earned
     ├── PlanError                no such conversion, target exists, or lossy without a flag
     ├── VerifyError              what was written does not read back as planned
@@ -91,6 +92,12 @@ class UnsupportedError(WeightkitError):
 
 class AmbiguousCheckpoint(WeightkitError):
     """The path holds several checkpoints; the message names them."""
+
+    exit_status = 2
+
+
+class UnknownName(WeightkitError):
+    """Nothing in the file has the name that was asked for; the message suggests others."""
 
     exit_status = 2
 

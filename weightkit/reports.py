@@ -160,6 +160,10 @@ class TensorRow:
     """parameter, bias, buffer or bookkeeping."""
     tied_to: str = ""
     layout: str = "strided"
+    expert_role: str = ""
+    """routed or shared; "" for what is no expert."""
+    rule: str = ""
+    """What made it the component that it is, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +192,38 @@ class Inspection:
     by: str = ""
     rows: tuple[TensorRow, ...] | None = None
     parts: tuple[Inspection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A distribution that weightkit needs, or that an ``extra`` of it brings."""
+
+    name: str
+    version: str | None
+    extra: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What ``weightkit doctor`` tells about the process it runs in."""
+
+    version: str
+    python: str
+    implementation: str
+    platform: str
+    executable: str
+    encoding: str
+    cores: int
+    hub_cache: str
+    requirements: tuple[Requirement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FormatNote:
+    """A format as ``weightkit formats`` lists it; by default one that is only recognised."""
+
+    name: str
+    suffixes: tuple[str, ...] = ()
+    what: str = ""
+    reads: bool = False
+    writes: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 # C0, DEL, C1, the bidirectional and zero-width controls (a tensor name must not be able to move
 # the cursor, recolour the screen or reorder a line), and lone surrogates, which cannot be encoded.
@@ -21,3 +22,13 @@ def safe_text(text: str, limit: int = 4000) -> str:
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'inspect'?`` for the names most like ``word``; "" when none is like it."""
+    from difflib import get_close_matches
+
+    # difflib takes 20 µs for a name: with 50,000 tensors only the likely ones are compared.
+    likely = [name for name in known if word in name or abs(len(name) - len(word)) <= 3]
+    close = get_close_matches(word, likely[:5000], n=3) or [name for name in likely if word in name]
+    return f" Did you mean {' or '.join(map(repr, close[:3]))}?" if close else ""

@@ -53,7 +53,7 @@ class Checkpoint(Protocol):
         ...
 
 
-BY = ("component", "region", "layer", "dtype", "kind", "file", "expert")
+BY = ("component", "region", "layer", "module", "dtype", "kind", "file", "expert")
 _STATE_LIMIT = 1 << 16
 
 
@@ -287,6 +287,8 @@ def _keys(item: Counted, by: str, checkpoint: Checkpoint) -> dict[str, int]:
         return {getattr(kin, by): n}
     if by == "dtype":
         return {group.dtype.name: n}
+    if by == "module":
+        return {pattern_of(group).rpartition(".")[0]: n}
     found: dict[str, int] = {}
     if by == "file":
         for member in group.members:
@@ -322,5 +324,7 @@ def _rows(counted: Sequence[Counted], checkpoint: Checkpoint) -> tuple[TensorRow
                 expert[at] if expert else None,
                 kin.kind,
                 layout=tensor.layout,
+                expert_role=kin.expert_role,
+                rule=kin.rule,
             )
     return tuple(found[tensor.name] for tensor in checkpoint.tensors)

@@ -23,9 +23,9 @@ from weightkit.rules import (
 )
 from weightkit.rules.rule import Rule
 
-__all__ = ["RULES", "Faults", "Rule", "finding"]
+__all__ = ["RULES", "SUBJECTS", "Faults", "Rule", "finding"]
 
-_SUBJECTS = [
+SUBJECTS = [
     reading,
     safetensors,
     gguf,
@@ -37,8 +37,9 @@ _SUBJECTS = [
     pickles,
     folders,
 ]
+"""The modules that hold the codes, in their order."""
 
-RULES: dict[str, Rule] = {rule.code: rule for subject in _SUBJECTS for rule in subject.RULES}
+RULES: dict[str, Rule] = {rule.code: rule for subject in SUBJECTS for rule in subject.RULES}
 
 
 def finding(code: str, message: str, **where: Any) -> Finding:

@@ -1,0 +1,107 @@
+"""Options that many commands share, each decorator once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SEVERITY = click.Choice(["note", "warning", "danger"])
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a path is opened: the keyword arguments of ``open_checkpoint``."""
+
+    key: str | None
+    variant: str | None
+    follow_symlinks: bool
+    lenient: bool
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """To be passed on with ``**``."""
+        return {field: getattr(self, field) for field in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where results go and in which form."""
+
+    json: bool
+    file: str | None
+    quiet: bool
+    color: str
+
+
+def inputs(function: F) -> F:
+    """``PATH...``, ``--files-from``; the command gets ``paths`` and ``files_from``."""
+    return _all(
+        function,
+        click.argument("paths", metavar="PATH...", nargs=-1),
+        click.option(
+            "--files-from",
+            metavar="LIST",
+            help="Read more paths from the file LIST, one per line (- is standard input).",
+        ),
+    )
+
+
+def opening(function: F) -> F:
+    """The options about how a path is opened; the command gets one ``opening``."""
+    return _all(
+        _gathered(function, "opening", Opening),
+        click.option("--key", metavar="PATH", help="Take the set of tensors under this key."),
+        click.option("--variant", metavar="NAME", help="Take this variant of a folder (fp16)."),
+        click.option(
+            "--follow-symlinks", is_flag=True, help="Follow links that lead out of a folder."
+        ),
+        click.option("--lenient", is_flag=True, help="Describe broken files too; exits 3 still."),
+    )
+
+
+def output(function: F) -> F:
+    """The options about the form of the results; the command gets one ``output``."""
+    return _all(
+        _gathered(function, "output", Output),
+        click.option("--json", is_flag=True, help="Write JSON."),
+        click.option(
+            "-o", "--output", "file", metavar="FILE", help="Write to FILE, whole or not at all."
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="No hints and no progress."),
+        click.option(
+            "--color",
+            type=click.Choice(["auto", "always", "never"]),
+            default="auto",
+            help="Colours: on terminals (auto), always or never. NO_COLOR is heeded.",
+        ),
+    )
+
+
+def fail_on(function: F) -> F:
+    """``--fail-on SEVERITY``; the command gets ``fail_on``."""
+    return click.option(
+        "--fail-on", type=SEVERITY, help="Exit 1 when there is a finding this grave or graver."
+    )(function)
+
+
+def _all(function: F, *decorators: Callable[[F], F]) -> F:
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def _gathered(function: F, name: str, record: type[Any]) -> F:
+    """Pass the options that are fields of ``record`` as one argument ``name``."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        own = {field: options.pop(field) for field in record.__dataclass_fields__}
+        return function(*args, **{name: record(**own)}, **options)
+
+    update_wrapper(call, function)
+    return call  # type: ignore[return-value]

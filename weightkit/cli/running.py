@@ -1,0 +1,182 @@
+"""One analysis over many inputs: the work goes on, the worst outcome is the exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import click
+
+from weightkit import __version__
+from weightkit.cli import boundary
+from weightkit.cli.options import Output
+from weightkit.cli.writing import Paper, paper
+from weightkit.errors import WeightkitError
+from weightkit.render.blocks import Block, Wish
+from weightkit.reports import SEVERITIES, Finding
+
+R_contra = TypeVar("R_contra", contravariant=True)
+R = TypeVar("R")
+
+
+class View(Protocol[R_contra]):
+    """How one kind of report is shown; the modules of ``weightkit.render`` are such."""
+
+    def to_json(self, report: R_contra, wish: Wish, /) -> dict[str, Any]:
+        """The report as plain values."""
+        ...
+
+    def to_blocks(self, report: R_contra, wish: Wish, /) -> Iterator[Block]:
+        """The report for people."""
+        ...
+
+
+class Showing(NamedTuple):
+    """A view, what to show of it, and where to."""
+
+    view: View[Any]
+    output: Output
+    wish: Wish = Wish()
+
+
+def each(
+    paths: Sequence[str],
+    analyse: Callable[[str], R],
+    showing: Showing,
+    judge: Callable[[R], int] = lambda report: boundary.FINE,
+    many: bool | None = None,
+) -> int:
+    """Analyse every path and show what came of it; the exit status of all together.
+
+    ``judge`` gives the status that a report calls for. ``many`` says whether JSON is a list of
+    results; by default when there is more than one path.
+    """
+    refuse_overwriting(showing.output.file, paths)
+    with paper(showing.output) as out:
+        write = _write_json if showing.output.json else _write_text
+        outcomes = (_outcome(path, analyse) for path in paths)
+        return write(outcomes, showing, out, judge, len(paths) > 1 if many is None else many)
+
+
+def show(report: R, showing: Showing) -> int:
+    """Show a single report that no path stands behind."""
+    return each([""], lambda path: report, showing)
+
+
+def all_paths(paths: Sequence[str], files_from: str | None) -> list[str]:
+    """The paths of the command line with those of lists in their place; at least one."""
+    listed = [path for entry in paths for path in (_listed("-") if entry == "-" else [entry])]
+    if files_from is not None:
+        listed += _listed(files_from)
+    if not paths and files_from is None:
+        raise click.UsageError("Name at least one PATH.", click.get_current_context(silent=True))
+    return listed
+
+
+def is_list(paths: Sequence[str], files_from: str | None) -> bool | None:
+    """True when paths came in a list, so that JSON keeps its shape however long the list is."""
+    return True if files_from is not None or "-" in paths else None
+
+
+def verdict(findings: Iterable[Finding], fail_on: str | None) -> int:
+    """1 when a finding is at or over ``fail_on``, 3 when one is fatal, else 0."""
+    from weightkit.rules import RULES
+
+    bar = SEVERITIES.index(fail_on) if fail_on else len(SEVERITIES)
+    statuses = (
+        boundary.VERDICT
+        if SEVERITIES.index(finding.severity) >= bar
+        else boundary.UNREAD
+        if RULES[finding.code].fatal
+        else boundary.FINE
+        for finding in findings
+    )
+    return boundary.worst(statuses)
+
+
+def refuse_overwriting(target: str | None, sources: Iterable[str]) -> None:
+    """Raise a usage error when the output file is one of the inputs."""
+    if target is None or not os.path.exists(target):
+        return
+    for source in sources:
+        if os.path.exists(source) and os.path.samefile(source, target):
+            raise click.UsageError(f"-o would overwrite the input {source!r}.")
+
+
+class _Outcome(NamedTuple):
+    path: str
+    report: Any
+    error: WeightkitError | None
+
+
+def _outcome(path: str, analyse: Callable[[str], Any]) -> _Outcome:
+    try:
+        return _Outcome(path, analyse(path), None)
+    except WeightkitError as error:
+        return _Outcome(path, None, error)
+
+
+def _write_text(
+    outcomes: Iterable[_Outcome],
+    showing: Showing,
+    out: Paper,
+    judge: Callable[[Any], int],
+    many: bool,
+) -> int:
+    statuses = []
+    for number, outcome in enumerate(outcomes):
+        if outcome.error is not None:
+            statuses.append(_complain(outcome.error, out))
+            continue
+        if number:
+            out.write("\n")
+        out.write_blocks(showing.view.to_blocks(outcome.report, showing.wish))
+        statuses.append(judge(outcome.report))
+    return boundary.worst(statuses)
+
+
+def _write_json(
+    outcomes: Iterable[_Outcome],
+    showing: Showing,
+    out: Paper,
+    judge: Callable[[Any], int],
+    many: bool,
+) -> int:
+    from weightkit.render import json
+
+    results: list[Mapping[str, Any]] = []
+    statuses = []
+    for outcome in outcomes:
+        if outcome.error is not None:
+            statuses.append(_complain(outcome.error, out))
+            results.append(json.error(outcome.error))
+        else:
+            results.append(showing.view.to_json(outcome.report, showing.wish))
+            statuses.append(judge(outcome.report))
+    out.write(json.text(json.envelope(results, __version__, many)))
+    return boundary.worst(statuses)
+
+
+def _complain(error: WeightkitError, out: Paper) -> int:
+    out.flush()  # so that lines come in order where both streams are one terminal
+    boundary.complain(str(error))
+    return error.exit_status
+
+
+def _listed(source: str) -> list[str]:
+    """The paths in a list: one per line, or NUL-separated as ``find -print0`` writes them."""
+    content = _content(source)
+    separator = b"\0" if b"\0" in content else b"\n"
+    lines = (line.removesuffix(b"\r") for line in content.split(separator))
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def _content(source: str) -> bytes:
+    if source == "-":
+        return sys.stdin.buffer.read() if sys.stdin is not None else b""
+    from weightkit.source import os_errors
+
+    with os_errors(source), open(source, "rb") as file:
+        return file.read()

@@ -1,0 +1,283 @@
+"""The view of ``weightkit inspect``: what is in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from weightkit.render import figures, findings, listing, values
+from weightkit.render.blocks import (
+    RIGHT,
+    Bar,
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Table,
+    Text,
+    Title,
+    Wish,
+    joined,
+    limited,
+)
+from weightkit.render.json import plain, record
+from weightkit.reports import Inspection, Parameters, Share
+
+_GROUPS, _METADATA, _FILES, _TIED = 40, 10, 8, 5
+"""How many rows of each section the default view shows."""
+
+
+def to_json(report: Inspection, wish: Wish) -> dict[str, Any]:
+    """The report as plain values; ``tensors`` is there when the rows were asked for."""
+    document = {
+        "path": report.path,
+        "format": report.format,
+        "size": report.size,
+        "files": plain(report.files),
+        "parameters": record(report.parameters),
+        "components": plain(report.components),
+        "dtypes": plain(report.dtypes),
+        "layers": report.layers,
+        "bits_per_weight": report.bits_per_weight,
+        "bytes": report.nbytes,
+        "tensor_count": report.tensors,
+        "summary": plain(report.summary),
+        "sets": plain(report.sets),
+        "tied": plain(report.tied),
+        "groups": plain(report.groups),
+        "metadata": plain(_metadata_wished(report, wish)),
+        "findings": plain(report.findings),
+        "parts": [to_json(part, wish) for part in report.parts],
+    }
+    if report.by:
+        document |= {"by": report.by, "shares": plain(report.shares)}
+    if report.rows is not None:
+        rows = listing.chosen(report.rows, wish)
+        document["tensors"] = plain(rows[: wish.limit or None])
+    return document
+
+
+def to_blocks(report: Inspection, wish: Wish) -> Iterator[Block]:
+    """The report for people; ``wish.show`` picks tensors, metadata or explain alone."""
+    chosen = [choice for name, choice in _CHOICES.items() if name in wish.show]
+    if chosen and "titled" in wish.show:
+        yield _title(report)
+    for section in chosen or _SECTIONS:
+        yield from section(report, wish)
+    for part in report.parts:
+        yield from to_blocks(part, wish)
+
+
+def _head(report: Inspection, wish: Wish) -> Iterator[Block]:
+    yield _title(report)
+    yield Facts([row for row in _facts(report) if row[1]])
+
+
+def _title(report: Inspection) -> Title:
+    container = _one(entry.container for entry in report.files)
+    files = figures.plural(len(report.files), "file") if len(report.files) > 1 else ""
+    kind = (
+        f"{report.format} ({container})" if container not in ("", report.format) else report.format
+    )
+    return Title(_base(report.path), joined([kind, files, figures.size(report.size)]))
+
+
+def _facts(report: Inspection) -> Iterator[tuple[str, Cell]]:
+    yield from _parameter_facts(report.parameters)
+    layers = figures.plural(report.layers, "layer") if report.layers else ""
+    yield "tensors", joined([figures.exact(report.tensors), layers])
+    yield "dtypes", _dtype_mix(report)
+    yield "weights", figures.full_size(report.nbytes)
+    for key, value in report.summary.items():
+        if value not in (None, "", (), [], {}):
+            yield key.replace("_", " "), values.brief(value)
+
+
+def _parameter_facts(counts: Parameters) -> Iterator[tuple[str, Cell]]:
+    headline = counts.total if counts.unique is None else counts.unique
+    yield "parameters", Text(figures.count(headline), "title")
+    if counts.unique is not None and counts.unique != counts.total:
+        yield "with copies", f"{figures.count(counts.total)} (shared memory counted each time)"
+    if counts.active is not None:
+        yield "active", figures.count(counts.active)
+        yield "", f"{figures.count(counts.active_without_input_embedding)} without input embedding"
+    elif counts.active_unknown:
+        yield "active", f"unknown: {counts.active_unknown}"
+    if counts.buffers:
+        yield "buffers", f"{figures.count(counts.buffers)} (stored, but no parameters)"
+    if counts.stored_elements != counts.total:
+        yield "stored", f"{figures.count(counts.stored_elements)} elements"
+
+
+def _dtype_mix(report: Inspection) -> str:
+    whole = sum(row.nbytes for row in report.dtypes)
+    mix = [
+        row.dtype if len(report.dtypes) == 1 else f"{row.dtype} {figures.share(row.nbytes, whole)}"
+        for row in listing.ordered([*report.dtypes], "size")
+    ]
+    return joined([", ".join(mix), figures.bits(report.bits_per_weight) if mix else ""])
+
+
+def _shares(report: Inspection, wish: Wish) -> Iterator[Block]:
+    by, shares = report.by, [*report.shares]
+    if by in ("", "component"):
+        by = "component"
+        shares = [
+            Share(row.component, row.tensors, row.parameters, row.nbytes)
+            for row in report.components
+        ]
+    yield from _if_any(_share_table(by, listing.ordered(shares, wish.sort)), wish.limit or 0)
+
+
+def _share_table(by: str, shares: list[Share]) -> Table:
+    columns = [
+        Column(by, style="name"),
+        Column("tensors", RIGHT, drop=1),
+        Column("parameters", RIGHT),
+        Column("share", RIGHT),
+        Column("", style="bar", drop=2),
+        Column("size", RIGHT),
+    ]
+    whole = sum(row.parameters for row in shares)
+    rows = [
+        (
+            row.key or f"(no {by})",
+            figures.exact(row.tensors),
+            figures.exact(row.parameters),
+            figures.share(row.parameters, whole),
+            Bar(row.parameters / whole if whole else 0.0),
+            figures.size(row.nbytes),
+        )
+        for row in shares
+    ]
+    return Table(columns, rows)
+
+
+def _sets(report: Inspection, wish: Wish) -> Iterator[Block]:
+    if len(report.sets) < 2:
+        return
+    columns = [
+        Column("set", style="name"),
+        Column("kind"),
+        Column("tensors", RIGHT),
+        Column("elements", RIGHT, drop=1),
+        Column("size", RIGHT),
+    ]
+    rows = [
+        (
+            row.key or "(top level)",
+            f"{row.kind}, shown here" if row.main else row.kind,
+            figures.exact(row.tensors),
+            figures.exact(row.elements),
+            figures.size(row.nbytes),
+        )
+        for row in report.sets
+    ]
+    yield Table(columns, rows)
+
+
+def _groups(report: Inspection, wish: Wish) -> Iterator[Block]:
+    columns = [
+        Column("tensor", style="name"),
+        Column("shape"),
+        Column("dtype", style="quiet"),
+        Column("", RIGHT),
+        Column("parameters", RIGHT, drop=2),
+        Column("size", RIGHT, drop=1),
+    ]
+    rows = [
+        (
+            group.pattern,
+            figures.shape(group.shape),
+            group.dtype,
+            f"×{group.count:,}" if group.count > 1 else "",
+            figures.short(group.parameters),
+            figures.size(group.nbytes),
+        )
+        for group in listing.ordered([*report.groups], wish.sort)
+    ]
+    yield from _if_any(Table(columns, rows), _limit(wish, _GROUPS))
+
+
+def _files(report: Inspection, wish: Wish) -> Iterator[Block]:
+    if len(report.files) < 2 or report.by == "file":
+        return
+    columns = [Column("file", style="name"), Column("tensors", RIGHT), Column("size", RIGHT)]
+    rows = [
+        (entry.path, figures.exact(entry.tensors), figures.size(entry.size))
+        for entry in report.files
+    ]
+    yield limited(Table(columns, rows), _limit(wish, _FILES))
+
+
+def _metadata(report: Inspection, wish: Wish) -> Iterator[Block]:
+    yield from _if_any(values.table(report.metadata, _limit(wish, _METADATA)), 0)
+
+
+def _tied(report: Inspection, wish: Wish) -> Iterator[Block]:
+    rows = [(" = ".join(names),) for names in report.tied]
+    table = Table([Column("tied (one memory, several names)")], rows)
+    yield from _if_any(table, _limit(wish, _TIED))
+
+
+def _findings(report: Inspection, wish: Wish) -> Iterator[Block]:
+    yield from findings.to_blocks(report.findings, wish)
+
+
+def _tensors(report: Inspection, wish: Wish) -> Iterator[Block]:
+    yield from listing.to_blocks(report.rows or (), wish)
+
+
+def _explained(report: Inspection, wish: Wish) -> Iterator[Block]:
+    for row in report.rows or ():
+        if row.name == wish.pattern:
+            yield from listing.explained(row)
+
+
+def _chosen_metadata(report: Inspection, wish: Wish) -> Iterator[Block]:
+    if wish.pattern in ("", "*"):
+        yield from _if_any(values.table(report.metadata, wish.limit or 0), 0)
+    elif wish.pattern in report.metadata:
+        yield from values.whole(report.metadata[wish.pattern])
+
+
+_Section = Callable[[Inspection, Wish], Iterator[Block]]
+_SECTIONS: list[_Section] = [
+    _head,
+    _shares,
+    _sets,
+    _groups,
+    _files,
+    _metadata,
+    _tied,
+    _findings,
+]
+_CHOICES: dict[str, _Section] = {
+    "tensors": _tensors,
+    "metadata": _chosen_metadata,
+    "explain": _explained,
+}
+
+
+def _metadata_wished(report: Inspection, wish: Wish) -> Mapping[str, Any]:
+    if "metadata" in wish.show and wish.pattern in report.metadata:
+        return {wish.pattern: report.metadata[wish.pattern]}
+    return report.metadata
+
+
+def _limit(wish: Wish, default: int) -> int:
+    return default if wish.limit is None else wish.limit
+
+
+def _if_any(table: Table, limit: int) -> Iterator[Block]:
+    if table.rows:
+        yield limited(table, limit)
+
+
+def _one(texts: Iterable[str]) -> str:
+    distinct = {*texts}
+    return distinct.pop() if len(distinct) == 1 else ""
+
+
+def _base(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1] or path

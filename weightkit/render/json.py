@@ -1,0 +1,121 @@
+"""Reports as JSON: plain integers, stable order, ASCII only, the same keys in every release.
+
+``schema_version`` counts up when a key changes its meaning or goes away; new keys may appear
+within a version. ``weightkit/schemas`` holds a JSON Schema for each command.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from weightkit.errors import WeightkitError
+from weightkit.tensors import ArrayRef
+
+SCHEMA_VERSION = 1
+
+_RENAMED = {"nbytes": "bytes"}
+_DEEPEST = 64
+_LONGEST_INTEGER = 8192  # bits; Python itself refuses to print integers of more than 4300 digits
+
+
+def envelope(results: Sequence[Mapping[str, Any]], version: str, many: bool) -> dict[str, Any]:
+    """One result as an object of its own, several as ``results`` of one object."""
+    head: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "weightkit", "version": version},
+    }
+    if many:
+        return {**head, "results": list(results)}
+    (result,) = results
+    if "error" in result:
+        return {"schema_version": SCHEMA_VERSION, **result}
+    return {**head, **result}
+
+
+def error(fault: WeightkitError) -> dict[str, Any]:
+    """An error as a result; its code is the rule's, or the name of the error's class."""
+    return failure(
+        fault.code or type(fault).__name__,
+        str(fault.message),
+        fault.path or None,
+        fault.offset,
+    )
+
+
+def failure(
+    code: str, message: str, path: str | None = None, offset: int | None = None
+) -> dict[str, Any]:
+    """The error object that stands where a result would."""
+    return {"error": {"code": code, "message": message, "path": path, "offset": offset}}
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """``document`` as JSON with a newline at the end: nested to read, a table row per line."""
+    return _pretty(document, "") + "\n"
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """``value`` made of what JSON has: records become objects, ``nbytes`` is spelt ``bytes``.
+
+    A field that is "" by default is null when it is empty. What JSON cannot say (NaN, infinities,
+    integers of thousands of digits, nesting deeper than 64) becomes text that says it.
+    """
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= _LONGEST_INTEGER else _long_integer(value)
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if depth > _DEEPEST:
+        return "nested too deeply to show"
+    if isinstance(value, ArrayRef):
+        return {"array": value.kind, "length": value.length}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, depth + 1) for key, item in value.items()}
+    if hasattr(value, "__dataclass_fields__"):
+        return record(value, depth)
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict(), depth)
+    return [plain(item, depth + 1) for item in value]
+
+
+def record(value: Any, depth: int = 0) -> dict[str, Any]:
+    """A dataclass as an object, in the order of its fields."""
+    return {
+        _RENAMED.get(name, name): _field(getattr(value, name), field.default, depth)
+        for name, field in value.__dataclass_fields__.items()
+    }
+
+
+def _field(value: Any, default: Any, depth: int) -> Any:
+    return None if value == "" and default == "" else plain(value, depth + 1)
+
+
+def _long_integer(value: int) -> str:
+    return f"an integer of {value.bit_length()} bits"
+
+
+def _pretty(value: Any, indent: str) -> str:
+    # json's own indent would put every shape on a line per dimension, and it is ten times slower:
+    # the C encoder works only without.
+    if not _nested(value):
+        return json.dumps(value, allow_nan=False)
+    inner = indent + "  "
+    if isinstance(value, Mapping):
+        lines = [f"{inner}{json.dumps(key)}: {_pretty(value[key], inner)}" for key in value]
+    else:
+        lines = [inner + _pretty(item, inner) for item in value]
+    opening, closing = "{}" if isinstance(value, Mapping) else "[]"
+    return f"{opening}\n" + ",\n".join(lines) + f"\n{indent}{closing}"
+
+
+def _nested(value: Any) -> bool:
+    """Whether ``value`` holds objects, or lists of them, and so deserves lines of its own."""
+    if isinstance(value, Mapping):
+        return any(isinstance(item, Mapping) or _nested(item) for item in value.values())
+    if isinstance(value, list):
+        return any(isinstance(item, Mapping) or _nested(item) for item in value)
+    return False

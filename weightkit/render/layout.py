@@ -1,0 +1,117 @@
+"""How wide each column of a table becomes, and where text is folded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from weightkit.render.blocks import Bar, Cell, Column, Table, text_of
+from weightkit.text import safe_text
+
+GAP = 2
+_BAR_MIN, _BAR_MAX = 6, 24
+_NARROWEST_FOLD = 12
+_WIDEST_PADDED = 100
+"""Without a width nothing is folded, and a longer cell sticks out instead of padding every row."""
+
+
+class Placed(NamedTuple):
+    """A column that is shown: its place in the table's rows and its width in cells."""
+
+    at: int
+    column: Column
+    width: int
+    bar: bool
+
+
+def place(table: Table, width: int | None, bars: bool) -> list[Placed]:
+    """The columns of ``table`` that fit in ``width`` cells.
+
+    Too wide a table first loses its droppable columns, then folds its widest column. Bars take
+    what is left over, and are not drawn at all without ``bars``.
+    """
+    columns = [_natural(table, index) for index in range(len(table.columns))]
+    shown = [placed for placed in columns if placed.width and (bars or not placed.bar)]
+    if width is None:
+        return [placed._replace(width=min(placed.width, _WIDEST_PADDED)) for placed in shown]
+    while _total(shown) > width and any(placed.column.drop for placed in shown):
+        shown.remove(max(shown, key=lambda placed: placed.column.drop))
+    return _stretched(_folded(shown, width), width)
+
+
+def cells(text: str) -> int:
+    """How many terminal cells ``text`` takes: two for wide East Asian characters, 0 for accents."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(
+        0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def fold(text: str, width: int) -> list[str]:
+    """``text`` in lines of at most ``width`` cells, broken after a space, dot, slash or dash if
+    there is one in the second half of the line.
+    """
+    lines = []
+    while cells(text) > width:
+        end = _longest(text, width)
+        if text[end] != " ":
+            end = max(text.rfind(sign, end // 2, end) for sign in " ./-_,") + 1 or end
+        lines.append(text[:end].rstrip())
+        text = text[end:].lstrip()
+    return [*lines, text]
+
+
+def pad(text: str, width: int, align: str) -> str:
+    """``text`` filled with spaces to ``width`` cells."""
+    space = " " * (width - cells(text))
+    return space + text if align == "right" else text + space
+
+
+def clean(cell: Cell) -> str:
+    """The text of a cell, safe for a terminal and in one line."""
+    return safe_text(text_of(cell))
+
+
+def _natural(table: Table, index: int) -> Placed:
+    column = table.columns[index]
+    here = [row[index] for row in table.rows]
+    bar = any(isinstance(cell, Bar) for cell in here)
+    widest = _BAR_MIN if bar else max((cells(clean(cell)) for cell in here), default=0)
+    return Placed(index, column, max(widest, cells(column.title)) if widest else 0, bar)
+
+
+def _total(shown: Sequence[Placed]) -> int:
+    return sum(placed.width for placed in shown) + GAP * (len(shown) - 1)
+
+
+def _folded(shown: list[Placed], width: int) -> list[Placed]:
+    """Take what is too much from the widest columns, down to a width that can be read."""
+    while (excess := _total(shown) - width) > 0:
+        wide = sorted((placed.width, place) for place, placed in enumerate(shown))
+        (widest, at), following = wide[-1], wide[-2][0] if len(wide) > 1 else 0
+        if widest <= _NARROWEST_FOLD:
+            break
+        narrower = max(widest - excess, min(following, widest - 1), _NARROWEST_FOLD)
+        shown[at] = shown[at]._replace(width=narrower)
+    return shown
+
+
+def _stretched(shown: list[Placed], width: int) -> list[Placed]:
+    spare = max(0, width - _total(shown))
+    return [
+        placed._replace(width=min(_BAR_MAX, placed.width + spare)) if placed.bar else placed
+        for placed in shown
+    ]
+
+
+def _longest(text: str, width: int) -> int:
+    end = used = 0
+    while end < len(text):
+        used += cells(text[end])
+        if used > width:
+            break
+        end += 1
+    return max(end, 1)
