@@ -13,12 +13,14 @@ from typing import NamedTuple
 from weightkit.formats import Format
 
 ROOMS: dict[str, str] = {
+    "safetensors": "weightkit.formats.safetensors",
     "gguf": "weightkit.formats.gguf",
     "pytorch": "weightkit.formats.pytorch",
 }
 """The built-in formats, by name."""
 
 SUFFIXES: dict[str, str] = {
+    ".safetensors": "safetensors",
     ".gguf": "gguf",
     ".pt": "pytorch",
     ".pth": "pytorch",
