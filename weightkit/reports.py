@@ -227,3 +227,103 @@ class FormatNote:
     what: str = ""
     reads: bool = False
     writes: bool = False
+
+
+# Memory -----------------------------------------------------------------------------------
+
+EXACT, ESTIMATE, UNKNOWN = "exact", "estimate", "unknown"
+"""How far a figure of a memory report can be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryTerm:
+    """One figure of a memory report, with everything needed to check it by hand.
+
+    ``low`` and ``high`` are bytes and equal where there is one value; both are None when the
+    figure is unknown, and then ``reason`` names the field that is missing.
+    """
+
+    name: str
+    low: int | None
+    high: int | None
+    kind: str
+    """exact, estimate or unknown."""
+    formula: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    reason: str = ""
+    """Of an unknown: why. Of an estimate: what it assumes."""
+
+    @property
+    def nbytes(self) -> int | None:
+        """The value where it is one; None for a range or an unknown."""
+        return self.low if self.low == self.high else None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRow:
+    """Layers with the same cache. Elements are for one sequence, without any engine's padding."""
+
+    layers: int
+    kind: str
+    """attention, latent attention, recurrent, both, cross attention or none."""
+    kv_heads: int = 0
+    key_dim: int = 0
+    value_dim: int = 0
+    window: int = 0
+    latent: int = 0
+    indexer: int = 0
+    cross: int = 0
+    conv: int = 0
+    kernel: int = 0
+    state: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FitRow:
+    """Whether the weights at one precision fit a budget, and how much text beside them.
+
+    ``certain`` is what fits when every range takes its high end, ``possible`` its low end: tokens
+    of context per sequence, 0 when not even the weights fit, None when unknown.
+    """
+
+    precision: str
+    nbytes: int | None
+    """Bytes of the weights at their high end."""
+    fits: str
+    """yes, perhaps, no or unknown: at the context that was asked for."""
+    certain: int | None
+    possible: int | None
+    limited_by: str = ""
+    """memory, or the context that the model was made for."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryReport:
+    """Everything that ``weightkit memory`` says about one checkpoint."""
+
+    path: str
+    architecture: str
+    engine: str
+    """transformers, vllm, llama.cpp, or "" for a range over all of them."""
+    context: int | None
+    context_source: str
+    batch: int
+    kv_dtype: str
+    parameters: int | None
+    weights: tuple[MemoryTerm, ...]
+    """The first is the weights as stored, the others what they would be at a precision."""
+    cache: tuple[MemoryTerm, ...]
+    """Keys and values first, then whatever else is kept per sequence, then the engine's padding."""
+    overhead: tuple[MemoryTerm, ...]
+    total: MemoryTerm
+    per_token: MemoryTerm
+    """Bytes per token of text with every layer seeing everything."""
+    growth: MemoryTerm
+    """Bytes per further token once the windows are full."""
+    layers: tuple[CacheRow, ...]
+    training: tuple[MemoryTerm, ...] = ()
+    budget: int | None = None
+    fit: tuple[FitRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()

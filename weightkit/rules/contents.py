@@ -21,4 +21,20 @@ RULES: list[Rule] = [
         "A loader that trusts one of them reads the weight wrongly or fails.",
         LOOK,
     ),
+    Rule(
+        "WK770",
+        "config-field-unusable",
+        "warning",
+        "A field of the config or of the GGUF metadata that a figure needs cannot be used.",
+        "The figure is unknown; a loader may fail on the field, or take it for something else.",
+        "Compare the config with the one the model was published with.",
+    ),
+    Rule(
+        "WK771",
+        "config-refuted-by-weights",
+        "warning",
+        "The weights have other key-value heads, or heads of another width, than the config says.",
+        "Config and weights do not belong together; memory figures from the config are wrong.",
+        LOOK,
+    ),
 ]

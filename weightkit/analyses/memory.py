@@ -1,0 +1,389 @@
+"""Everything that ``weightkit memory`` says: weights, cache, overhead, what fits, training."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from math import prod
+from typing import Any, NamedTuple
+
+from weightkit.analyses.kv_cache import (
+    ANY,
+    ENGINES,
+    KV_TYPES,
+    Bytes,
+    CacheBytes,
+    Setting,
+    cache_bytes,
+    cache_rows,
+    cache_terms,
+    unknown_cache,
+)
+from weightkit.analyses.precisions import makeup, weight_terms
+from weightkit.analyses.training import Trained, training_terms
+from weightkit.architectures.cache_gguf import describe_gguf
+from weightkit.architectures.cache_layers import describe_config
+from weightkit.architectures.cache_shapes import CacheShape
+from weightkit.reports import (
+    ESTIMATE,
+    EXACT,
+    UNKNOWN,
+    Finding,
+    FitRow,
+    Inspection,
+    MemoryReport,
+    MemoryTerm,
+)
+from weightkit.rules import finding
+from weightkit.tensors import TensorInfo
+
+CONTEXT_LIMIT = 1 << 40
+CONFIGS = ("config.json", "params.json")
+"""Where a checkpoint's shape may be described, in order."""
+
+
+class Request(NamedTuple):
+    """What the memory is asked for."""
+
+    context: int | None = None
+    """Tokens per sequence; None is the longest that the model was made for."""
+    batch: int = 1
+    kv_dtype: str = "f16"
+    engine: str = ""
+    encoder_length: int | None = None
+    budget: int | None = None
+    """Bytes that must not be exceeded, for :attr:`MemoryReport.fit`."""
+    rank: int = 16
+    """Of the LoRA adapters whose training is estimated."""
+
+
+def memory(
+    inspection: Inspection,
+    config: Mapping[str, Any],
+    tensors: Iterable[TensorInfo] = (),
+    request: Request | None = None,
+) -> MemoryReport:
+    """What ``inspection``'s checkpoint takes to run and to train.
+
+    ``config`` holds the JSON files beside the weights by name, ``tensors`` the checkpoint's, whose
+    shapes are held against the config. Raises KeyError for an unknown engine or cache dtype.
+    """
+    request = request or Request()
+    shape, findings = _checked(cache_shape(config, inspection), tensors, inspection.path)
+    setting, source = _setting(shape, request)
+    weights = weight_terms(inspection)
+    cache, sizes = _cache(shape, setting)
+    overhead = _overhead(weights[0], shape, request)
+    return MemoryReport(
+        path=inspection.path,
+        architecture=shape.model_type,
+        engine=request.engine,
+        context=setting.context if setting else None,
+        context_source=source,
+        batch=request.batch,
+        kv_dtype=request.kv_dtype,
+        parameters=makeup(inspection).total,
+        weights=weights,
+        cache=cache,
+        overhead=overhead,
+        total=_total(weights[0], cache, sizes, overhead),
+        per_token=_per_token(shape, request),
+        growth=_growth(shape, request),
+        layers=cache_rows(shape),
+        training=training_terms(_trained(inspection, shape, setting, request)),
+        budget=request.budget,
+        fit=_fit(weights, shape, setting, request) if request.budget is not None else (),
+        notes=_notes(shape, request),
+        findings=findings,
+    )
+
+
+# The shape --------------------------------------------------------------------------------
+
+
+def cache_shape(config: Mapping[str, Any], inspection: Inspection) -> CacheShape:
+    """The cache's shape, from GGUF metadata or from the config beside the weights."""
+    if inspection.format == "gguf":
+        return describe_gguf(inspection.metadata)
+    for name in CONFIGS:
+        table = config.get(name)
+        if isinstance(table, Mapping):
+            return describe_config(table, name)
+    if isinstance(config.get("adapter_config.json"), Mapping):
+        return CacheShape(
+            "", unknown="an adapter: its base model's config.json describes the cache"
+        )
+    return CacheShape("", unknown="config.json is missing", missing="config.json")
+
+
+_KEY_PROJECTION = re.compile(r"(?:\.k_proj|\.attn_k|\.key_proj)\.weight$")
+_OTHER_TOWERS = re.compile(r"vision|visual|audio|image|encoder|indexer|cross|talker|mtp")
+
+
+def _checked(
+    shape: CacheShape, tensors: Iterable[TensorInfo], path: str
+) -> tuple[CacheShape, tuple[Finding, ...]]:
+    """The shape, or unknown when the weights refute it; with what is wrong as findings."""
+    if shape.bad_field:
+        return shape, (finding("WK770", shape.unknown, path=path, subject=shape.missing),)
+    rows = _key_rows(tensors)
+    expected = {layer.kv_heads * layer.key_dim for layer, _ in shape.layers if layer.kv_heads}
+    latent = any(layer.latent for layer, _ in shape.layers)
+    if not rows or not expected or latent or rows in expected:
+        return shape, ()
+    wanted = " or ".join(f"{number:,}" for number in sorted(expected)[:4])
+    message = f"the config gives keys of {wanted} elements per token, the weights have {rows:,}"
+    unknown = f"{message} (key-value heads × head_dim)"
+    return (
+        replace(shape, layers=(), unknown=unknown, missing="num_key_value_heads"),
+        (finding("WK771", message, path=path, subject="num_key_value_heads"),),
+    )
+
+
+def _key_rows(tensors: Iterable[TensorInfo]) -> int | None:
+    """The most common height of the key projections of the language model, if it can be seen."""
+    heights = Counter(
+        tensor.shape[0]
+        for tensor in tensors
+        if len(tensor.shape) == 2
+        and tensor.dtype.kind in ("float", "quant")
+        and _KEY_PROJECTION.search(tensor.name)
+        and not _OTHER_TOWERS.search(tensor.name)
+    )
+    return heights.most_common(1)[0][0] if heights else None
+
+
+def _setting(shape: CacheShape, request: Request) -> tuple[Setting | None, str]:
+    """What to size for, and where the context comes from; None when no context is known."""
+    context = shape.context if request.context is None else request.context
+    source = "the model's longest" if request.context is None else "as asked"
+    if context is None or context > CONTEXT_LIMIT:
+        return None, ""
+    engine = ENGINES[request.engine] if request.engine else ANY
+    kv_type = KV_TYPES[request.kv_dtype]
+    setting = Setting(context, request.batch, kv_type, engine)
+    return _with_encoder(setting, shape, request), source
+
+
+def _with_encoder(setting: Setting, shape: CacheShape, request: Request) -> Setting:
+    length = request.encoder_length or shape.encoder_length
+    if length is None and any(layer.cross and layer.kv_heads for layer, _ in shape.layers):
+        length = setting.context
+    return setting._replace(encoder_length=length)
+
+
+def _cache(
+    shape: CacheShape, setting: Setting | None
+) -> tuple[tuple[MemoryTerm, ...], CacheBytes | None]:
+    if setting is None and not shape.none:
+        missing = "the context is not stated (max_position_embeddings): give --context"
+        shape = shape if shape.unknown else replace(shape, unknown=missing)
+        return (unknown_cache(shape),), None
+    terms = cache_terms(shape, setting or Setting(0))
+    known = not shape.none and not shape.unknown and all(t.kind != UNKNOWN for t in terms)
+    return terms, cache_bytes(shape, setting) if known and setting else None
+
+
+# Sums -------------------------------------------------------------------------------------
+
+
+def _overhead(stored: MemoryTerm, shape: CacheShape, request: Request) -> tuple[MemoryTerm, ...]:
+    """What no header can tell: a labelled range each."""
+    weights = stored.low or 0
+    logits = (shape.vocabulary or 0) * request.batch * 4
+    return (
+        MemoryTerm(
+            "framework",
+            300_000_000,
+            600_000_000,
+            ESTIMATE,
+            formula="0.3 to 0.6 GB",
+            source="CUDA context and libraries, as measured by estimators",
+        ),
+        MemoryTerm(
+            "activations and buffers",
+            logits,
+            max(weights // 5, logits),
+            ESTIMATE,
+            formula="vocabulary × batch × 4 B, to 20 % of the weights",
+            inputs={"vocabulary": shape.vocabulary, "batch": request.batch, "weights": weights},
+            source="EleutherAI, Transformer Math 101 (20 %)",
+        ),
+    )
+
+
+def _total(
+    stored: MemoryTerm,
+    cache: tuple[MemoryTerm, ...],
+    sizes: CacheBytes | None,
+    overhead: tuple[MemoryTerm, ...],
+) -> MemoryTerm:
+    unknown = next((term for term in cache if term.kind == UNKNOWN), None)
+    if unknown is not None:
+        return MemoryTerm("total", None, None, UNKNOWN, reason=unknown.reason)
+    kept = sizes.whole if sizes else Bytes()
+    parts = [stored, *overhead]
+    return MemoryTerm(
+        "total",
+        kept.low + sum(term.low or 0 for term in parts),
+        kept.high + sum(term.high or 0 for term in parts),
+        ESTIMATE,
+        formula=" + ".join(term.name for term in (stored, *cache, *overhead)),
+    )
+
+
+def _per_token(shape: CacheShape, request: Request) -> MemoryTerm:
+    return _token_term("kv_cache_per_token", shape, request, growth=False)
+
+
+def _growth(shape: CacheShape, request: Request) -> MemoryTerm:
+    return _token_term("kv_cache_growth", shape, request, growth=True)
+
+
+def _token_term(name: str, shape: CacheShape, request: Request, growth: bool) -> MemoryTerm:
+    """Bytes per token and sequence, from a cache of one token."""
+    if shape.none or shape.unknown:
+        term = cache_terms(shape, Setting(1))[0]
+        return replace(term, name=name)
+    engine = ENGINES[request.engine] if request.engine else ANY
+    sizes = cache_bytes(shape, Setting(1, 1, KV_TYPES[request.kv_dtype], engine))
+    size = sizes.growth if growth else Bytes(sizes.per_token, sizes.per_token)
+    ranged = size.low != size.high or shape.assumed
+    return MemoryTerm(
+        name,
+        *size,
+        ESTIMATE if ranged else EXACT,
+        formula=_token_formula(growth),
+        inputs={**shape.used, "kv_dtype": request.kv_dtype},
+        source=shape.source,
+        reason="; ".join(shape.notes) if shape.assumed else "",
+    )
+
+
+def _token_formula(growth: bool) -> str:
+    if growth:
+        return "the same for layers whose window does not bound them"
+    return "sum over layers of key-value heads × (key + value elements) × bytes"
+
+
+def _notes(shape: CacheShape, request: Request) -> tuple[str, ...]:
+    notes = list(shape.notes)
+    if request.engine == "vllm":
+        notes.append("vLLM takes 90 % of the card by default (gpu_memory_utilization)")
+    if any(layer.latent for layer, _ in shape.layers):
+        layer = next(layer for layer, _ in shape.layers if layer.latent)
+        expanded = layer.kv_heads * (layer.key_dim + layer.value_dim)
+        if expanded:
+            notes.append(
+                f"transformers before 5 keeps {expanded:,} elements per token and layer, not "
+                f"{layer.latent:,}"
+            )
+    return tuple(notes)
+
+
+# What fits --------------------------------------------------------------------------------
+
+
+def _fit(
+    weights: tuple[MemoryTerm, ...],
+    shape: CacheShape,
+    setting: Setting | None,
+    request: Request,
+) -> tuple[FitRow, ...]:
+    budget = request.budget or 0
+    if request.engine == "vllm":
+        budget = budget * 9 // 10
+    return tuple(_fit_row(term, shape, setting, request, budget) for term in weights)
+
+
+def _fit_row(
+    weight: MemoryTerm,
+    shape: CacheShape,
+    setting: Setting | None,
+    request: Request,
+    budget: int,
+) -> FitRow:
+    if weight.low is None or weight.high is None:
+        return FitRow(weight.name, None, "unknown", None, None, weight.reason)
+    overhead = _overhead(weight, shape, request)
+    least = budget - weight.high - sum(term.high or 0 for term in overhead)
+    most = budget - weight.low - sum(term.low or 0 for term in overhead)
+    if shape.none:
+        return FitRow(weight.name, weight.high, _verdict(least >= 0, most >= 0), None, None)
+    if most < 0:
+        return FitRow(weight.name, weight.high, "no", 0, 0, "memory")
+    if shape.unknown or setting is None:
+        reason = shape.unknown or "the context is not stated: give --context"
+        return FitRow(weight.name, weight.high, "unknown", None, None, reason)
+    certain = _longest(shape, setting, request, least, 1)
+    possible = _longest(shape, setting, request, most, 0)
+    fits = _verdict(setting.context <= certain, setting.context <= possible)
+    limit = "the model's longest" if certain == _limit(shape, setting) else "memory"
+    return FitRow(weight.name, weight.high, fits, certain, possible, limit)
+
+
+def _verdict(certain: bool, possible: bool) -> str:
+    return "yes" if certain else "perhaps" if possible else "no"
+
+
+def _limit(shape: CacheShape, setting: Setting) -> int:
+    return max(shape.context or 0, setting.context)
+
+
+def _longest(shape: CacheShape, setting: Setting, request: Request, room: int, end: int) -> int:
+    """The longest context whose cache fits ``room`` bytes; ``end`` is 0 for low, 1 for high."""
+    low, high = 0, _limit(shape, setting)
+    while low < high:
+        middle = (low + high + 1) // 2
+        tried = _with_encoder(setting._replace(context=middle, encoder_length=None), shape, request)
+        if cache_bytes(shape, tried).whole[end] <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return low if room >= 0 else 0
+
+
+# Training ---------------------------------------------------------------------------------
+
+
+def _trained(
+    inspection: Inspection, shape: CacheShape, setting: Setting | None, request: Request
+) -> Trained:
+    parts = makeup(inspection)
+    adapter, reason = adapter_parameters(inspection, request.rank)
+    known = parts.total is not None
+    both = {
+        "base": parts.total,
+        "matrices": parts.matrices if known else None,
+        "rest": (parts.total or 0) - parts.matrices if known else None,
+    }
+    counts = {key: None if value is None else (value, value) for key, value in both.items()}
+    unknown = dict.fromkeys(both, "unknown: the logical parameter count is unknown")
+    return Trained(
+        {**counts, "adapter": adapter},
+        {**unknown, "adapter": reason},
+        setting.context if setting else None,
+        request.batch,
+        shape.hidden,
+        shape.depth,
+    )
+
+
+def adapter_parameters(inspection: Inspection, rank: int) -> tuple[tuple[int, int] | None, str]:
+    """Parameters of LoRA adapters: rank × (rows + columns) of each matrix.
+
+    Low: on the attention's matrices; high: on the feed-forward ones too. None with a reason when
+    matrices are packed, so that their shapes are not those of the weights.
+    """
+    totals = {"attention": 0, "feed_forward": 0}
+    for group in inspection.groups:
+        if group.component not in totals or len(group.shape) != 2:
+            continue
+        if prod(group.shape) * group.count != group.parameters:
+            return None, f"unknown: {group.pattern} is packed, its own shape is not stored"
+        totals[group.component] += group.count * rank * sum(group.shape)
+    if not any(totals.values()):
+        return None, "unknown: no attention or feed-forward matrices were recognised"
+    return (totals["attention"], sum(totals.values())), ""
