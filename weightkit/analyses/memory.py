@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
+from weightkit.analyses.fitting import fit_rows
 from weightkit.analyses.kv_cache import (
     ANY,
     ENGINES,
@@ -17,21 +18,17 @@ from weightkit.analyses.kv_cache import (
     CacheBytes,
     Setting,
     cache_bytes,
-    cache_rows,
-    cache_terms,
-    unknown_cache,
 )
+from weightkit.analyses.kv_terms import cache_rows, cache_terms, unknown_cache
 from weightkit.analyses.precisions import makeup, weight_terms
+from weightkit.analyses.sizing import Request, overhead_terms, setting_of
 from weightkit.analyses.training import Trained, training_terms
-from weightkit.architectures.cache_gguf import describe_gguf
-from weightkit.architectures.cache_layers import describe_config
-from weightkit.architectures.cache_shapes import CacheShape
+from weightkit.architectures.caches import CacheShape, describe_config, describe_gguf
 from weightkit.reports import (
     ESTIMATE,
     EXACT,
     UNKNOWN,
     Finding,
-    FitRow,
     Inspection,
     MemoryReport,
     MemoryTerm,
@@ -39,24 +36,8 @@ from weightkit.reports import (
 from weightkit.rules import finding
 from weightkit.tensors import TensorInfo
 
-CONTEXT_LIMIT = 1 << 40
 CONFIGS = ("config.json", "params.json")
 """Where a checkpoint's shape may be described, in order."""
-
-
-class Request(NamedTuple):
-    """What the memory is asked for."""
-
-    context: int | None = None
-    """Tokens per sequence; None is the longest that the model was made for."""
-    batch: int = 1
-    kv_dtype: str = "f16"
-    engine: str = ""
-    encoder_length: int | None = None
-    budget: int | None = None
-    """Bytes that must not be exceeded, for :attr:`MemoryReport.fit`."""
-    rank: int = 16
-    """Of the LoRA adapters whose training is estimated."""
 
 
 def memory(
@@ -72,10 +53,10 @@ def memory(
     """
     request = request or Request()
     shape, findings = _checked(cache_shape(config, inspection), tensors, inspection.path)
-    setting, source = _setting(shape, request)
+    setting, source = setting_of(shape, request)
     weights = weight_terms(inspection)
     cache, sizes = _cache(shape, setting)
-    overhead = _overhead(weights[0], shape, request)
+    overhead = overhead_terms(weights[0], shape, request)
     return MemoryReport(
         path=inspection.path,
         architecture=shape.model_type,
@@ -94,7 +75,7 @@ def memory(
         layers=cache_rows(shape),
         training=training_terms(_trained(inspection, shape, setting, request)),
         budget=request.budget,
-        fit=_fit(weights, shape, setting, request) if request.budget is not None else (),
+        fit=fit_rows(weights, shape, setting, request) if request.budget is not None else (),
         notes=_notes(shape, request),
         findings=findings,
     )
@@ -155,25 +136,6 @@ def _key_rows(tensors: Iterable[TensorInfo]) -> int | None:
     return heights.most_common(1)[0][0] if heights else None
 
 
-def _setting(shape: CacheShape, request: Request) -> tuple[Setting | None, str]:
-    """What to size for, and where the context comes from; None when no context is known."""
-    context = shape.context if request.context is None else request.context
-    source = "the model's longest" if request.context is None else "as asked"
-    if context is None or context > CONTEXT_LIMIT:
-        return None, ""
-    engine = ENGINES[request.engine] if request.engine else ANY
-    kv_type = KV_TYPES[request.kv_dtype]
-    setting = Setting(context, request.batch, kv_type, engine)
-    return _with_encoder(setting, shape, request), source
-
-
-def _with_encoder(setting: Setting, shape: CacheShape, request: Request) -> Setting:
-    length = request.encoder_length or shape.encoder_length
-    if length is None and any(layer.cross and layer.kv_heads for layer, _ in shape.layers):
-        length = setting.context
-    return setting._replace(encoder_length=length)
-
-
 def _cache(
     shape: CacheShape, setting: Setting | None
 ) -> tuple[tuple[MemoryTerm, ...], CacheBytes | None]:
@@ -187,31 +149,6 @@ def _cache(
 
 
 # Sums -------------------------------------------------------------------------------------
-
-
-def _overhead(stored: MemoryTerm, shape: CacheShape, request: Request) -> tuple[MemoryTerm, ...]:
-    """What no header can tell: a labelled range each."""
-    weights = stored.low or 0
-    logits = (shape.vocabulary or 0) * request.batch * 4
-    return (
-        MemoryTerm(
-            "framework",
-            300_000_000,
-            600_000_000,
-            ESTIMATE,
-            formula="0.3 to 0.6 GB",
-            source="CUDA context and libraries, as measured by estimators",
-        ),
-        MemoryTerm(
-            "activations and buffers",
-            logits,
-            max(weights // 5, logits),
-            ESTIMATE,
-            formula="vocabulary × batch × 4 B, to 20 % of the weights",
-            inputs={"vocabulary": shape.vocabulary, "batch": request.batch, "weights": weights},
-            source="EleutherAI, Transformer Math 101 (20 %)",
-        ),
-    )
 
 
 def _total(
@@ -281,68 +218,6 @@ def _notes(shape: CacheShape, request: Request) -> tuple[str, ...]:
                 f"{layer.latent:,}"
             )
     return tuple(notes)
-
-
-# What fits --------------------------------------------------------------------------------
-
-
-def _fit(
-    weights: tuple[MemoryTerm, ...],
-    shape: CacheShape,
-    setting: Setting | None,
-    request: Request,
-) -> tuple[FitRow, ...]:
-    budget = request.budget or 0
-    if request.engine == "vllm":
-        budget = budget * 9 // 10
-    return tuple(_fit_row(term, shape, setting, request, budget) for term in weights)
-
-
-def _fit_row(
-    weight: MemoryTerm,
-    shape: CacheShape,
-    setting: Setting | None,
-    request: Request,
-    budget: int,
-) -> FitRow:
-    if weight.low is None or weight.high is None:
-        return FitRow(weight.name, None, "unknown", None, None, weight.reason)
-    overhead = _overhead(weight, shape, request)
-    least = budget - weight.high - sum(term.high or 0 for term in overhead)
-    most = budget - weight.low - sum(term.low or 0 for term in overhead)
-    if shape.none:
-        return FitRow(weight.name, weight.high, _verdict(least >= 0, most >= 0), None, None)
-    if most < 0:
-        return FitRow(weight.name, weight.high, "no", 0, 0, "memory")
-    if shape.unknown or setting is None:
-        reason = shape.unknown or "the context is not stated: give --context"
-        return FitRow(weight.name, weight.high, "unknown", None, None, reason)
-    certain = _longest(shape, setting, request, least, 1)
-    possible = _longest(shape, setting, request, most, 0)
-    fits = _verdict(setting.context <= certain, setting.context <= possible)
-    limit = "the model's longest" if certain == _limit(shape, setting) else "memory"
-    return FitRow(weight.name, weight.high, fits, certain, possible, limit)
-
-
-def _verdict(certain: bool, possible: bool) -> str:
-    return "yes" if certain else "perhaps" if possible else "no"
-
-
-def _limit(shape: CacheShape, setting: Setting) -> int:
-    return max(shape.context or 0, setting.context)
-
-
-def _longest(shape: CacheShape, setting: Setting, request: Request, room: int, end: int) -> int:
-    """The longest context whose cache fits ``room`` bytes; ``end`` is 0 for low, 1 for high."""
-    low, high = 0, _limit(shape, setting)
-    while low < high:
-        middle = (low + high + 1) // 2
-        tried = _with_encoder(setting._replace(context=middle, encoder_length=None), shape, request)
-        if cache_bytes(shape, tried).whole[end] <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return low if room >= 0 else 0
 
 
 # Training ---------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ class Family(NamedTuple):
     names: str
     """Model types, separated by blanks."""
     kinds: str = "full"
-    """A row of :data:`weightkit.architectures.cache_layers.RULES`."""
+    """A row of :data:`weightkit.architectures.caches.config.RULES`."""
     period: int = 0
     mixer: str = ""
-    """A row of :data:`weightkit.architectures.cache_mixers.MIXERS`."""
+    """A row of :data:`weightkit.architectures.caches.mixers.MIXERS`."""
     own_head_dim: bool = False
     """The head width is a field of its own and does not follow from the hidden size."""
     multi_head: bool = False

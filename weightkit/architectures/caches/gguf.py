@@ -2,7 +2,7 @@
 
 Per-layer facts are arrays (``attention.head_count_kv`` is 0 on layers without attention); what an
 architecture's loader holds in code (the window's period, which hybrid has attention where) is in
-the tables of :mod:`.cache_families`. Sources: ``llama-hparams.cpp`` (``n_embd_r``, ``n_embd_s``,
+the tables of :mod:`.families`. Sources: ``llama-hparams.cpp`` (``n_embd_r``, ``n_embd_s``,
 ``set_swa_pattern``), the loaders under ``src/models`` of llama.cpp, ``gguf.constants``.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from weightkit.architectures.cache_families import (
+from weightkit.architectures.caches.families import (
     GGUF_BOTH,
     GGUF_DIFFUSION,
     GGUF_ENCODERS,
@@ -23,8 +23,8 @@ from weightkit.architectures.cache_families import (
     GGUF_WINDOWS,
     NOT_COVERED,
 )
-from weightkit.architectures.cache_shapes import CacheShape, LayerCache, grouped
-from weightkit.architectures.config_fields import MAX_LAYERS, FieldError, Fields, whole_number
+from weightkit.architectures.caches.fields import MAX_LAYERS, FieldError, Fields, whole_number
+from weightkit.architectures.caches.shapes import CacheShape, LayerCache, grouped
 
 SOURCE = "GGUF metadata"
 
@@ -89,8 +89,7 @@ def _layers(fields: Fields, architecture: str) -> list[LayerCache]:
         fields.integer("latent_rank")
     if architecture == "t5":
         return _t5(fields, count)
-    # Blocks for predicting further tokens are counted in, and get no cache of their own.
-    count -= min(fields.optional("next_token_layers") or 0, count)
+    count = _own_blocks(fields, count)
     recurrent = _recurrent(fields, architecture, count)
     windows = _windows(fields, architecture, count)
     attention = _attention(fields, architecture, count, windows, recurrent)
@@ -98,6 +97,15 @@ def _layers(fields: Fields, architecture: str) -> list[LayerCache]:
         _joined(attention[layer], mixer, architecture in GGUF_BOTH)
         for layer, mixer in enumerate(recurrent)
     ]
+
+
+def _own_blocks(fields: Fields, count: int) -> int:
+    """Blocks for predicting further tokens are counted in, and get no cache of their own."""
+    further = fields.optional("next_token_layers") or 0
+    if further >= count:
+        key = fields.find("next_token_layers")[0]
+        raise FieldError(key, f"is {further:,} of {count:,} blocks", present=True)
+    return count - further
 
 
 def _joined(attention: LayerCache, mixer: LayerCache | None, both: bool) -> LayerCache:

@@ -1,6 +1,6 @@
 """What one layer of a model keeps between tokens, in elements: the record all sources lead to.
 
-``config.json`` (:mod:`.cache_layers`) and GGUF metadata (:mod:`.cache_gguf`) both end as a
+``config.json`` (:mod:`.config`) and GGUF metadata (:mod:`.gguf`) both end as a
 :class:`CacheShape`; what an engine makes of it in bytes is the business of the analyses.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from weightkit.architectures.config_fields import FieldError
+from weightkit.architectures.caches.fields import FieldError
 
 
 class LayerCache(NamedTuple):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from weightkit.architectures.cache_shapes import LayerCache
-from weightkit.architectures.config_fields import FieldError, Fields
+from weightkit.architectures.caches.fields import FieldError, Fields
+from weightkit.architectures.caches.shapes import LayerCache
 
 
 def _mamba(fields: Fields, inner: int) -> LayerCache:

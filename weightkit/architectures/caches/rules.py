@@ -1,106 +1,23 @@
-"""Which layer of a model does what: one word per layer, from lists, periods or the family's rule.
+"""How the layers of a family differ where the config does not name each of them.
 
-The words: ``full`` attention, ``sliding`` window, ``chunked`` attention, ``indexed`` (sparse, with
-an indexer), ``linear`` (a recurrent mixer), ``hybrid`` (attention and mixer in one layer),
-``hybrid_sliding``, ``conv``, ``cross`` (attends to another model's output), ``shared`` (uses an
-earlier layer's cache) and ``none`` (feed-forward only).
+A rule gives the kind of every layer; :mod:`.families` says which family follows which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from weightkit.architectures.cache_families import Family
-from weightkit.architectures.config_fields import MAX_LAYERS, FieldError, Fields, whole_number
-
-LAYER_TYPES: dict[str, str] = {
-    "full_attention": "full",
-    "attention": "full",
-    "global": "full",
-    "global_attention": "full",
-    "sliding_attention": "sliding",
-    "sliding_window": "sliding",
-    "local": "sliding",
-    "local_attention": "sliding",
-    "chunked_attention": "chunked",
-    "indexed_attention": "indexed",
-    "deepseek_sparse_attention": "indexed",
-    "minimax_m3_sparse": "indexed",
-    "linear_attention": "linear",
-    "mamba": "linear",
-    "mamba2": "linear",
-    "recurrent": "linear",
-    "rwkv": "linear",
-    "conv": "conv",
-    "short_conv": "conv",
-    "hybrid": "hybrid",
-    "hybrid_sliding": "hybrid_sliding",
-    "moe": "none",
-    "mlp": "none",
-    "no_op": "none",
-}
-"""What ``layer_types``, ``layers_block_type`` and ``block_types`` call each kind."""
-
-PATTERN_LETTERS: dict[str, str] = {"M": "linear", "*": "full", "-": "none", "E": "none"}
-"""Nemotron-H's ``hybrid_override_pattern``."""
-
-LISTS = ("layer_types", "layers_block_type")
+from weightkit.architectures.caches.families import Family
+from weightkit.architectures.caches.fields import MAX_LAYERS, FieldError, Fields, whole_number
+from weightkit.architectures.caches.lists import (
+    PATTERN_LETTERS,
+    expanded_types,
+    indices_of,
+    named,
+    sequence,
+)
 
 Rule = Callable[[Fields, int, Family], list[str]]
-
-
-def depth(fields: Fields) -> int:
-    """Number of layers: stated, or the length of the list that names each of them."""
-    if fields.has("layers"):
-        return fields.layers()
-    for key in (*LISTS, "hybrid_override_pattern"):
-        listed = fields.get(key)
-        if isinstance(listed, list | str) and 0 < len(listed) <= MAX_LAYERS:
-            return len(listed)
-    return fields.layers()
-
-
-def kinds(fields: Fields, count: int, family: Family | None) -> list[str]:
-    """The kind of each of ``count`` layers."""
-    for key in LISTS:
-        listed = fields.get(key)
-        if listed is not None:
-            fields.used[key] = "per layer"
-            return _named(key, listed, count)
-    if family is None:
-        return _undeclared(fields, count)
-    return RULES[family.kinds](fields, count, family)
-
-
-def _named(key: str, listed: object, count: int) -> list[str]:
-    return [_kind(key, name) for name in _sequence(key, listed, count)]
-
-
-def _kind(key: str, name: object) -> str:
-    kind = LAYER_TYPES.get(name) if isinstance(name, str) else None
-    if kind is None:
-        raise FieldError(key, f"holds {str(name)[:40]!r}, which is not known", present=True)
-    return kind
-
-
-def _sequence(key: str, listed: object, count: int) -> Sequence[object]:
-    """``listed`` as one entry per layer."""
-    if not isinstance(listed, list | tuple | str):
-        raise FieldError(key, "is not a list", present=True)
-    if len(listed) != count:
-        raise FieldError(key, f"has {len(listed):,} entries for {count:,} layers", present=True)
-    return listed
-
-
-def _undeclared(fields: Fields, count: int) -> list[str]:
-    """A model type without a row, by what its config does say."""
-    for key in ("mamba_d_state", "mamba_expand", "ssm_state_size", "linear_num_value_heads"):
-        if fields.get(key) is not None:
-            raise FieldError("layer_types", f"is missing, and {key} says that layers differ")
-    return window(fields, count, Family(""))
-
-
-# Rules ------------------------------------------------------------------------------------
 
 
 def full(fields: Fields, count: int, family: Family) -> list[str]:
@@ -115,7 +32,7 @@ def hybrid(fields: Fields, count: int, family: Family) -> list[str]:
 
 def linear(fields: Fields, count: int, family: Family) -> list[str]:
     """A recurrent mixer in every layer, but for those that ``attn_layer_idx`` lists."""
-    attention = _indices(fields, "attn_layer_idx", count)
+    attention = indices_of(fields, "attn_layer_idx", count)
     return ["full" if layer in attention else "linear" for layer in range(count)]
 
 
@@ -200,7 +117,7 @@ def mimo(fields: Fields, count: int, family: Family) -> list[str]:
     """MiMo-V2: ``hybrid_layer_pattern`` has 1 for a window; else the first and every sixth full."""
     flags = fields.get("hybrid_layer_pattern")
     if flags is not None:
-        listed = _sequence("hybrid_layer_pattern", flags, count)
+        listed = sequence("hybrid_layer_pattern", flags, count)
         return ["sliding" if flag == 1 else "full" for flag in listed]
     chosen = last_full(fields, count, family)
     chosen[0] = "full"
@@ -213,7 +130,7 @@ def chunked(fields: Fields, count: int, family: Family) -> list[str]:
         return ["full"] * count
     flags = fields.get("no_rope_layers")
     if isinstance(flags, list) and flags:
-        listed = _sequence("no_rope_layers", flags, count)
+        listed = sequence("no_rope_layers", flags, count)
         return ["chunked" if flag else "full" for flag in listed]
     return ["full" if (layer + 1) % family.period == 0 else "chunked" for layer in range(count)]
 
@@ -222,24 +139,8 @@ def gpt_neo(fields: Fields, count: int, family: Family) -> list[str]:
     """GPT-Neo: ``attention_layers``, or ``attention_types`` as [[kinds, times], ...]."""
     listed = fields.get("attention_layers")
     if listed is None:
-        listed = _expanded_types(fields.get("attention_types"))
-    return _named("attention_layers", listed, count)
-
-
-def _expanded_types(types: object) -> list[object]:
-    chosen: list[object] = []
-    for item in types if isinstance(types, list) else ():
-        if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], list):
-            raise FieldError("attention_types", "is not a list of [kinds, times]", present=True)
-        times = whole_number(item[1])
-        if times is None or not 0 <= times * len(item[0]) <= MAX_LAYERS:
-            raise FieldError("attention_types", "repeats without bound", present=True)
-        chosen += item[0] * times
-        if len(chosen) > MAX_LAYERS:
-            raise FieldError("attention_types", "names too many layers", present=True)
-    if not chosen:
-        raise FieldError("attention_types", "is missing")
-    return chosen
+        listed = expanded_types(fields.get("attention_types"))
+    return named("attention_layers", listed, count)
 
 
 def listed(fields: Fields, count: int, family: Family) -> list[str]:
@@ -251,23 +152,9 @@ def indices(fields: Fields, count: int, family: Family) -> list[str]:
     """The layers with attention are listed by number; the others hold the mixer."""
     for key in ("attn_layer_indices", "full_attn_idxs"):
         if fields.get(key) is not None:
-            attention = _indices(fields, key, count)
+            attention = indices_of(fields, key, count)
             return ["full" if layer in attention else "linear" for layer in range(count)]
     raise FieldError("layer_types", "is missing")
-
-
-def _indices(fields: Fields, key: str, count: int, first: int = 0) -> set[int]:
-    """The layer numbers that ``key`` lists, counted from ``first``."""
-    listed = fields.get(key)
-    if listed is None:
-        return set()
-    if not isinstance(listed, list) or len(listed) > MAX_LAYERS:
-        raise FieldError(key, "is not a list of layer numbers", present=True)
-    numbers = {whole_number(item) for item in listed}
-    if any(number is None or not 0 <= number - first < count for number in numbers):
-        raise FieldError(key, f"names layers outside the {count:,}", present=True)
-    fields.used[key] = f"{len(numbers)} layers"
-    return {number - first for number in numbers if number is not None}
 
 
 def periodic_full(fields: Fields, count: int, family: Family) -> list[str]:
@@ -306,7 +193,7 @@ def nemotron(fields: Fields, count: int, family: Family) -> list[str]:
     pattern = fields.get(key)
     if pattern is None:
         raise FieldError(key, "is missing")
-    letters = _sequence(key, pattern, count)
+    letters = sequence(key, pattern, count)
     if any(letter not in PATTERN_LETTERS for letter in letters):
         raise FieldError(key, "holds a letter that is not known", present=True)
     fields.used[key] = "per layer"
@@ -318,8 +205,8 @@ def cycle(fields: Fields, count: int, family: Family) -> list[str]:
     types = fields.get("block_types") or fields.get("_block_types")
     if not isinstance(types, list) or not 0 < len(types) <= MAX_LAYERS:
         raise FieldError("block_types", "is missing")
-    named = _named("block_types", types, len(types))
-    chosen = [named[layer % len(named)] for layer in range(count)]
+    cycled = named("block_types", types, len(types))
+    chosen = [cycled[layer % len(cycled)] for layer in range(count)]
     return ["sliding" if kind == "full" else kind for kind in chosen]
 
 
@@ -328,7 +215,7 @@ def kimi(fields: Fields, count: int, family: Family) -> list[str]:
     key = "linear_attn_config.full_attn_layers"
     if fields.get(key) is None:
         raise FieldError(key, "is missing")
-    attention = _indices(fields, key, count, first=1)
+    attention = indices_of(fields, key, count, first=1)
     word = "indexed" if fields.has("index_dim") else "full"
     return [word if layer in attention else "linear" for layer in range(count)]
 
@@ -338,14 +225,14 @@ def minimax(fields: Fields, count: int, family: Family) -> list[str]:
     flags = fields.get("attn_type_list")
     if flags is None:
         raise FieldError("attn_type_list", "is missing")
-    return ["full" if flag == 1 else "linear" for flag in _sequence("attn_type_list", flags, count)]
+    return ["full" if flag == 1 else "linear" for flag in sequence("attn_type_list", flags, count)]
 
 
 def mllama(fields: Fields, count: int, family: Family) -> list[str]:
     """Llama 3.2 Vision: some layers attend to the image instead of the text."""
     if fields.get("cross_attention_layers") is None:
         raise FieldError("cross_attention_layers", "is missing")
-    cross = _indices(fields, "cross_attention_layers", count)
+    cross = indices_of(fields, "cross_attention_layers", count)
     return ["cross" if layer in cross else "full" for layer in range(count)]
 
 
@@ -379,17 +266,3 @@ RULES: Mapping[str, Rule] = {
     )
 }
 """Rules by the name that a family's row gives."""
-
-
-def without_shared(chosen: list[str], fields: Fields) -> list[str]:
-    """The last layers of Gemma 3n and 4, and all but each n-th of Hunyuan's, share a cache."""
-    shared = fields.optional("shared_layers") or 0
-    if shared > len(chosen):
-        key = fields.find("shared_layers")[0]
-        raise FieldError(key, f"is {shared:,} of {len(chosen):,} layers", present=True)
-    own = len(chosen) - shared
-    chosen = chosen[:own] + ["shared"] * shared
-    if fields.get("use_cla") is True:
-        factor = fields.integer("share_factor")
-        chosen = [kind if layer % factor == 0 else "shared" for layer, kind in enumerate(chosen)]
-    return chosen
