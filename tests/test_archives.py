@@ -286,6 +286,16 @@ def test_a_flag_that_lies() -> None:
     assert content(zip_, "a/x") == b"one"
 
 
+def test_links() -> None:
+    for target, codes in [
+        (b"y", ["WK418"]),
+        (b"../a/y", ["WK418"]),
+        (b"../../y", ["WK431"]),
+        (b"/etc", ["WK431"]),
+    ]:
+        assert read(archive([replace(LINK, content=target)]))[1] == codes
+
+
 def test_headers_that_differ_in_name() -> None:
     """CVE-2025-1944: another name in the directory than in the local header."""
     local = replace(ONE, local={"name": b"a/q", "method": 8, "flags": 0x800, "crc": 1, "size": 9})

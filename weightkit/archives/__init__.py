@@ -7,6 +7,20 @@ into memory up to what the :class:`Budget` allows, and a tensor inside it keeps 
 from __future__ import annotations
 
 from weightkit.archives.budget import Budget
+from weightkit.archives.streams import decompress, sniff
+from weightkit.archives.tars import Tar, TarMember, is_tar, read_tar
 from weightkit.archives.zips import Zip, ZipMember, is_zip, read_zip
 
-__all__ = ["Budget", "Zip", "ZipMember", "is_zip", "read_zip"]
+__all__ = [
+    "Budget",
+    "Tar",
+    "TarMember",
+    "Zip",
+    "ZipMember",
+    "decompress",
+    "is_tar",
+    "is_zip",
+    "read_tar",
+    "read_zip",
+    "sniff",
+]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
-import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
@@ -12,8 +10,6 @@ from weightkit.archives.budget import Budget
 from weightkit.source import Reader
 
 CHUNK, PIECE = 1 << 18, 1 << 22
-BROKEN = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
-"""What the decoders raise over bytes that make no sense (bz2: OSError)."""
 MAX_DICTIONARY = 64 << 20
 """Of lzma, which allocates its dictionary at once: xz -9 uses this much."""
 
@@ -36,7 +32,7 @@ class Inflated(NamedTuple):
 
 
 class Decoder(Protocol):
-    """What bz2's and lzma's decompressors have, and :class:`_Zlib` for zlib's."""
+    """What bz2's and lzma's decompressors have, and :class:`Zlib` for zlib's."""
 
     @property
     def eof(self) -> bool: ...
@@ -51,7 +47,21 @@ class BrokenStream(Exception):
     """The compressed bytes make no sense; the decoder's own words."""
 
 
-class _Zlib:
+def broken() -> tuple[type[Exception], ...]:
+    """What the decoders raise over bytes that make no sense (bz2: OSError)."""
+    import lzma
+
+    return zlib.error, lzma.LZMAError, OSError, EOFError, ValueError
+
+
+def bz2_decoder() -> Decoder:
+    """For a bz2 stream."""
+    import bz2
+
+    return bz2.BZ2Decompressor()
+
+
+class Zlib:
     """zlib's decompressor with the interface of the other two."""
 
     def __init__(self, wbits: int) -> None:
@@ -80,6 +90,8 @@ class _Zlib:
 
 def _zip_lzma(head: bytes) -> Decoder:
     """Method 14: version, length of the properties, the properties, then a raw stream."""
+    import lzma
+
     if len(head) < 9 or head[2:4] != b"\x05\x00":
         raise BrokenStream("no lzma properties")
     properties, dictionary = head[4], int.from_bytes(head[5:9], "little")
@@ -93,8 +105,8 @@ def _zip_lzma(head: bytes) -> Decoder:
 
 METHODS: dict[int, Callable[[bytes], Decoder] | None] = {
     0: None,
-    8: lambda head: _Zlib(-15),
-    12: lambda head: bz2.BZ2Decompressor(),
+    8: lambda head: Zlib(-15),
+    12: lambda head: bz2_decoder(),
     14: _zip_lzma,
 }
 """Zip's compression methods that some loader reads; None is stored."""
@@ -162,9 +174,9 @@ def _feed(
                 return Inflated(b"".join(content), [cut], at), None
         try:
             piece = decoder.decompress(given, min(limit - got, PIECE))
-        except BROKEN as error:
-            broken = Problem("WK419", f"broken compressed data: {error}", at)
-            return Inflated(b"".join(content), [broken], at), at
+        except broken() as error:
+            problem = Problem("WK419", f"broken compressed data: {error}", at)
+            return Inflated(b"".join(content), [problem], at), at
         at += len(given)
         content.append(piece)
         got += len(piece)
@@ -188,5 +200,5 @@ def pieces(source: Reader, method: int) -> Iterator[bytes]:
         at += len(given)
         try:
             yield decoder.decompress(given, PIECE)
-        except BROKEN as error:
+        except broken() as error:
             raise BrokenStream(f"broken compressed data: {error}") from error

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 
 from weightkit.archives.ends import LOCATOR, RECORD, RECORD64, End, Tail
 from weightkit.archives.inflating import METHODS
-from weightkit.archives.names import check_names
+from weightkit.archives.names import check_names, escapes
 from weightkit.rules import Faults
 
 if TYPE_CHECKING:
-    from weightkit.archives.zips import ZipMember
+    from weightkit.archives.zips import Zip, ZipMember
 
 SYMLINK, FILE_TYPE = 0o120000, 0o170000
 LARGE, RATIO = 1 << 30, 200
 """A member of more bytes, and this many times more than are stored, is worth a warning."""
 
 
-def check_members(members: Sequence[ZipMember], faults: Faults) -> None:
+def check_members(archive: Zip) -> None:
     """Names, duplicates, links, unknown methods and members that expand without measure."""
+    members, faults = archive.members, archive.faults
     if not members:
         return
     _, names, _, methods, _, _, sizes, _, records, attributes, _ = zip(*members, strict=True)
@@ -30,14 +31,22 @@ def check_members(members: Sequence[ZipMember], faults: Faults) -> None:
         return
     for member in members:
         if member.attributes >> 16 & FILE_TYPE == SYMLINK:
-            message = f"{member.name!r} is a symbolic link"
-            faults.add("WK418", message, member.record_offset, subject=member.name)
+            _link(archive, member)
         if member.method not in METHODS:
             message = f"{member.name!r} is compressed by method {member.method}"
             faults.add("WK415", message, member.record_offset, subject=member.name)
         if member.size > LARGE and member.size > RATIO * member.csize:
             message = f"{member.name!r}: {member.csize} bytes inflate to {member.size}"
             faults.add("WK421", message, member.record_offset, subject=member.name)
+
+
+def _link(archive: Zip, member: ZipMember) -> None:
+    target = b"" if archive.unreadable(member) else archive.head(member, 4096)
+    shown = target[:200].decode("utf-8", "backslashreplace")
+    code = "WK431" if escapes(target, member.raw_name) else "WK418"
+    message = f"{member.name!r} is a symbolic link to {shown!r}"
+    where = {"subject": member.name, "evidence": shown}
+    archive.faults.add(code, message, member.record_offset, **where)
 
 
 def _duplicates(names: Sequence[bytes], members: Sequence[ZipMember], faults: Faults) -> None:

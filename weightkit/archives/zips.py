@@ -267,7 +267,7 @@ def _read(source: Reader, faults: Faults, tail: Tail, ends: tuple[End | str, End
     archive = Zip(source, faults, miniz, zipfile)
     archive.hidden = tuple(ZipMember(*row, data) for row, data in reading.layout.hidden)
     _compare(archive, main)
-    check_members(archive.members, faults)
+    check_members(archive)
     check_tail(tail, main.end, faults)
     return archive
 

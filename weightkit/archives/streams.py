@@ -1,0 +1,97 @@
+"""Compressed files: gzip, bz2, xz, lzma, zlib and, with its extra, lz4.
+
+A file may hold several streams one after another, which their readers join.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from weightkit.archives.budget import Budget
+from weightkit.archives.inflating import MAX_DICTIONARY, Decoder, Zlib, bz2_decoder, run
+from weightkit.errors import MissingExtra
+from weightkit.rules import Faults
+from weightkit.source import Buffer, Reader
+
+_XZ_MEMORY = 2 * MAX_DICTIONARY
+MAX_STREAMS = 10_000
+
+_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
+"""What a bz2 stream goes on with: a block, or its end."""
+
+MAGIC: list[tuple[str, tuple[bytes, ...]]] = [
+    ("gzip", (b"\x1f\x8b\x08",)),
+    ("bz2", tuple(b"BZh%d" % level + magic for level in range(1, 10) for magic in _BLOCKS)),
+    ("xz", (b"\xfd7zXZ\0",)),
+    ("lzma", (b"\x5d\0\0",)),
+    ("zlib", (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")),
+    ("lz4", (b"\x04\x22\x4d\x18",)),
+]
+"""What the kinds start with. joblib goes by the same, but for bz2 and lzma by fewer bytes."""
+
+
+def sniff(head: bytes) -> str:
+    """The kind of compressed stream that starts with ``head``, "" for none that is known."""
+    return next((kind for kind, magics in MAGIC if head.startswith(magics)), "")
+
+
+def _lzma(form: str) -> Decoder:
+    import lzma
+
+    return lzma.LZMADecompressor(getattr(lzma, form), memlimit=_XZ_MEMORY)
+
+
+def _lz4() -> Decoder:
+    try:
+        import lz4.frame
+    except ImportError as error:
+        raise MissingExtra("lz4 is needed: pip install 'weightkit[lz4]'", code="WK004") from error
+    return cast(Decoder, lz4.frame.LZ4FrameDecompressor())
+
+
+DECODERS: dict[str, Callable[[], Decoder]] = {
+    "gzip": lambda: Zlib(31),
+    "zlib": lambda: Zlib(15),
+    "bz2": bz2_decoder,
+    "xz": lambda: _lzma("FORMAT_XZ"),
+    "lzma": lambda: _lzma("FORMAT_ALONE"),
+    "lz4": _lz4,
+}
+
+
+def decompress(source: Reader, kind: str, budget: Budget, faults: Faults) -> Buffer:
+    """What the streams of ``kind`` in ``source`` hold, as much of it as the budget allows.
+
+    A broken or cut off stream gives what came of it and WK419, one that passes the budget WK002,
+    bytes that belong to no stream WK440. Raises MissingExtra WK004 without the module for lz4.
+    """
+    content: list[bytes] = []
+    at, room = 0, budget.room
+    for _ in range(MAX_STREAMS):
+        result = run(DECODERS[kind], source, at, room + 1)
+        content.append(result.content)
+        budget.spend(len(result.content))
+        room -= len(result.content)
+        if room < 0:
+            message = f"inflates to more than the {budget.room} bytes that are allowed"
+            faults.add("WK002", message, at)
+            content[-1] = content[-1][:room]
+        for problem in result.problems:
+            faults.add(problem.code, problem.message, problem.offset)
+        at = result.used
+        if room < 0 or result.problems or at >= source.size or not _more(source, at, kind):
+            break
+    _check_rest(source, at, room < 0 or bool(result.problems), faults)
+    return Buffer(b"".join(content), source.path, source.entry)
+
+
+def _more(source: Reader, at: int, kind: str) -> bool:
+    return sniff(source.peek(at, 16)) == kind
+
+
+def _check_rest(source: Reader, at: int, stopped: bool, faults: Faults) -> None:
+    rest = source.size - at
+    if stopped or not rest or not source.peek(at, 1 << 16).strip(b"\0"):
+        return  # zeros are the padding of tapes and of xz
+    faults.add("WK440", f"{rest} bytes follow the compressed stream", at)
