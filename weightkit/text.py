@@ -16,6 +16,8 @@ def safe_text(text: str, limit: int = 4000) -> str:
     """``text`` with control characters escaped, cut to ``limit`` characters."""
     if len(text) > limit:
         text = f"{text[:limit]}… ({len(text)} characters)"
+    if text.isascii() and text.isprintable():  # nearly all names, at a tenth of the cost
+        return text
     return _UNPRINTABLE.sub(_escape, text)
 
 

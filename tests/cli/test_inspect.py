@@ -129,6 +129,20 @@ def test_unknown_names_are_suggested(options: list[str], hint: str) -> None:
     assert result.stdout == ""
 
 
+def test_a_pattern_that_matches_nothing_is_said() -> None:
+    result = invoke(GGUF, "--tensors", "x*")
+    assert result.exit_code == 0
+    assert result.stderr == f"weightkit: hint: {GGUF}: no tensor matches 'x*'\n"
+    assert invoke(GGUF, "--tensors", "x*", "--quiet").stderr == ""
+
+
+def test_a_malformed_file_gets_a_hint(tmp_path: Path) -> None:
+    assert "hint: --lenient" in invoke(broken(tmp_path)).stderr
+    assert "hint" not in invoke(broken(tmp_path), "--lenient").stderr
+    assert "hint" not in invoke(broken(tmp_path), "-q").stderr
+    assert "hint" not in invoke(str(tmp_path / "no")).stderr
+
+
 def test_explain() -> None:
     text = run(GGUF, "--explain", "blk.0.attn_norm.weight")
     assert "component   norm" in text

@@ -64,6 +64,12 @@ def complain(message: str) -> None:
         print(text, file=sys.stderr)  # noqa: T201
 
 
+def hint(message: str, quiet: bool) -> None:
+    """A line of advice on standard error, unless the user wants none."""
+    if not quiet:
+        complain(f"hint: {message}")
+
+
 def _usage(error: click.ClickException, as_json: bool) -> int:
     if as_json:
         from weightkit.render import json

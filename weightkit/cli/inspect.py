@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterator
 
 import click
 
-from weightkit.cli import options, running
+from weightkit.cli import boundary, options, running
 from weightkit.cli.optional import Command
 from weightkit.errors import UnknownName
 from weightkit.render.blocks import Wish
@@ -26,6 +27,7 @@ Examples:
 a PATH; --tensors=PATTERN is always a pattern."""
 
 
+LENIENT = "--lenient shows what can be described all the same"
 BY = ("component", "region", "layer", "module", "dtype", "kind", "file", "expert")
 SORTS = ("file", "name", "size", "parameters", "dtype")
 
@@ -67,12 +69,12 @@ def command(
     def look(path: str) -> Inspection:
         with open_checkpoint(path, **opening.arguments) as checkpoint:
             report = inspect(checkpoint, by=by or "component", rows=_needs_rows(wish))
-        return _known(report, wish)
+        return _known(report, wish, output.quiet)
 
     return running.each(
         listed,
         look,
-        running.Showing(inspection, output, wish),
+        running.Showing(inspection, output, wish, "" if opening.lenient else LENIENT),
         judge=lambda report: running.verdict(report.findings, fail_on),
         many=running.is_list(paths, files_from),
     )
@@ -90,9 +92,9 @@ def _needs_rows(wish: Wish) -> bool:
     return not wish.show.isdisjoint({"tensors", "explain"})
 
 
-def _known(report: Inspection, wish: Wish) -> Inspection:
+def _known(report: Inspection, wish: Wish, quiet: bool) -> Inspection:
     """The report, if it has what was asked for by name; raises UnknownName with suggestions."""
-    if any(sign in wish.pattern for sign in "*?[") or not wish.pattern:
+    if not wish.pattern or wish.pattern == "*":
         return report
     if "metadata" in wish.show:
         kind, names = "metadata key", [*report.metadata]
@@ -100,8 +102,13 @@ def _known(report: Inspection, wish: Wish) -> Inspection:
         kind, names = "tensor", [row.name for part in _all(report) for row in part.rows or ()]
     if wish.pattern in names:
         return report
-    hint = did_you_mean(wish.pattern, names)
-    raise UnknownName(f"no {kind} {wish.pattern!r}.{hint}", path=report.path)
+    if "tensors" in wish.show and any(sign in wish.pattern for sign in "*?["):
+        if not fnmatch.filter(names, wish.pattern):
+            boundary.hint(f"{report.path}: no tensor matches {wish.pattern!r}", quiet)
+        return report
+    raise UnknownName(
+        f"no {kind} {wish.pattern!r}.{did_you_mean(wish.pattern, names)}", path=report.path
+    )
 
 
 def _all(report: Inspection) -> Iterator[Inspection]:

@@ -13,7 +13,7 @@ from weightkit import __version__
 from weightkit.cli import boundary
 from weightkit.cli.options import Output
 from weightkit.cli.writing import Paper, paper
-from weightkit.errors import WeightkitError
+from weightkit.errors import FormatError, WeightkitError
 from weightkit.render.blocks import Block, Wish
 from weightkit.reports import SEVERITIES, Finding
 
@@ -34,11 +34,12 @@ class View(Protocol[R_contra]):
 
 
 class Showing(NamedTuple):
-    """A view, what to show of it, and where to."""
+    """A view, what to show of it, and where to; ``hint`` is said when a file was malformed."""
 
     view: View[Any]
     output: Output
     wish: Wish = Wish()
+    hint: str = ""
 
 
 def each(
@@ -128,7 +129,7 @@ def _write_text(
     statuses = []
     for number, outcome in enumerate(outcomes):
         if outcome.error is not None:
-            statuses.append(_complain(outcome.error, out))
+            statuses.append(_complain(outcome.error, showing, out))
             continue
         if number:
             out.write("\n")
@@ -150,7 +151,7 @@ def _write_json(
     statuses = []
     for outcome in outcomes:
         if outcome.error is not None:
-            statuses.append(_complain(outcome.error, out))
+            statuses.append(_complain(outcome.error, showing, out))
             results.append(json.error(outcome.error))
         else:
             results.append(showing.view.to_json(outcome.report, showing.wish))
@@ -159,9 +160,11 @@ def _write_json(
     return boundary.worst(statuses)
 
 
-def _complain(error: WeightkitError, out: Paper) -> int:
+def _complain(error: WeightkitError, showing: Showing, out: Paper) -> int:
     out.flush()  # so that lines come in order where both streams are one terminal
     boundary.complain(str(error))
+    if showing.hint and isinstance(error, FormatError):
+        boundary.hint(showing.hint, showing.output.quiet)
     return error.exit_status
 
 

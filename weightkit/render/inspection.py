@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from weightkit.render import figures, findings, listing, values
@@ -215,7 +215,7 @@ def _metadata(report: Inspection, wish: Wish) -> Iterator[Block]:
 
 
 def _tied(report: Inspection, wish: Wish) -> Iterator[Block]:
-    rows = [(" = ".join(names),) for names in report.tied]
+    rows = [(_chain(names),) for names in report.tied]
     table = Table([Column("tied (one memory, several names)")], rows)
     yield from _if_any(table, _limit(wish, _TIED))
 
@@ -272,6 +272,11 @@ def _limit(wish: Wish, default: int) -> int:
 def _if_any(table: Table, limit: int) -> Iterator[Block]:
     if table.rows:
         yield limited(table, limit)
+
+
+def _chain(names: Sequence[str]) -> str:
+    more = len(names) - _TIED
+    return " = ".join(names[:_TIED]) + (f" = … {more:,} more" if more > 0 else "")
 
 
 def _one(texts: Iterable[str]) -> str:

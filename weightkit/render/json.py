@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from math import isfinite
 from typing import Any
 
@@ -84,28 +85,41 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 def record(value: Any, depth: int = 0) -> dict[str, Any]:
     """A dataclass as an object, in the order of its fields."""
-    return {
-        _RENAMED.get(name, name): _field(getattr(value, name), field.default, depth)
-        for name, field in value.__dataclass_fields__.items()
-    }
+    found = {}
+    for name, key, nullable in _fields(type(value)):
+        item = getattr(value, name)
+        if type(item) is not str and type(item) is not int:
+            item = plain(item, depth + 1)
+        elif type(item) is int and item.bit_length() > _LONGEST_INTEGER:
+            item = _long_integer(item)
+        found[key] = None if nullable and item == "" else item
+    return found
 
 
-def _field(value: Any, default: Any, depth: int) -> Any:
-    return None if value == "" and default == "" else plain(value, depth + 1)
+@cache
+def _fields(kind: Any) -> list[tuple[str, str, bool]]:
+    """Of a dataclass: each field's name, its key in JSON, and whether "" stands for nothing."""
+    return [
+        (name, _RENAMED.get(name, name), field.default == "")
+        for name, field in kind.__dataclass_fields__.items()
+    ]
 
 
 def _long_integer(value: int) -> str:
     return f"an integer of {value.bit_length()} bits"
 
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
 def _pretty(value: Any, indent: str) -> str:
     # json's own indent would put every shape on a line per dimension, and it is ten times slower:
     # the C encoder works only without.
     if not _nested(value):
-        return json.dumps(value, allow_nan=False)
+        return _encode(value)
     inner = indent + "  "
     if isinstance(value, Mapping):
-        lines = [f"{inner}{json.dumps(key)}: {_pretty(value[key], inner)}" for key in value]
+        lines = [f"{inner}{_encode(key)}: {_pretty(value[key], inner)}" for key in value]
     else:
         lines = [inner + _pretty(item, inner) for item in value]
     opening, closing = "{}" if isinstance(value, Mapping) else "[]"
@@ -114,8 +128,12 @@ def _pretty(value: Any, indent: str) -> str:
 
 def _nested(value: Any) -> bool:
     """Whether ``value`` holds objects, or lists of them, and so deserves lines of its own."""
-    if isinstance(value, Mapping):
-        return any(isinstance(item, Mapping) or _nested(item) for item in value.values())
-    if isinstance(value, list):
-        return any(isinstance(item, Mapping) or _nested(item) for item in value)
-    return False
+    if type(value) is dict:
+        return any(_holds_objects(item) for item in value.values())
+    return type(value) is list and _holds_objects(value)
+
+
+def _holds_objects(value: Any) -> bool:
+    if type(value) is list:
+        return any(type(item) is dict or (type(item) is list and _nested(item)) for item in value)
+    return type(value) is dict

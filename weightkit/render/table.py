@@ -42,10 +42,17 @@ def render(blocks: Iterable[Block], surface: Surface) -> str:
         if number:
             console.print()
         for part in _SETTERS[type(block)](block, surface):
-            console.print(part, soft_wrap=isinstance(part, str))
+            _print(console, part)
     assert isinstance(console.file, io.StringIO)
     text = "\n".join(line.rstrip() for line in console.file.getvalue().split("\n"))
     return to_encoding(text, surface)
+
+
+def _print(console: Console, part: RenderableType) -> None:
+    if isinstance(part, str):  # set already: no business of rich
+        console.file.write(f"{part}\n")
+    else:
+        console.print(part)
 
 
 def _console(surface: Surface) -> Console:
@@ -107,7 +114,7 @@ def _colored_table(block: Table, surface: Surface) -> rich.table.Table:
 def _add_column(grid: rich.table.Table, column: Column, width: int) -> None:
     grid.add_column(
         _text(column.title),
-        header_style=_COLORS["quiet"],
+        header_style=f"not bold {_COLORS['quiet']}",
         justify="right" if column.align == "right" else "left",
         style=_COLORS[column.style],
         width=width,
@@ -130,7 +137,7 @@ _SETTERS: dict[type, Callable[..., Iterator[RenderableType]]] = {
 
 def _heading(title: str) -> Iterator[RenderableType]:
     if title:
-        yield _text(Text(title, "title"))
+        yield _text(Text(title, "quiet"))
 
 
 def _grid() -> rich.table.Table:
