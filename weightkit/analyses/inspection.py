@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from weightkit.analyses import experts
+from weightkit.analyses import experts, pipelines
 from weightkit.analyses.components import BIAS, BOOKKEEPING, BUFFER, PARAMETER, Scene
 from weightkit.analyses.folding import Fold, fold
 from weightkit.analyses.quantization import Counted, count
@@ -70,7 +70,7 @@ def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False
         lambda t: checkpoint.read_bytes(t, _STATE_LIMIT),
     )
     tied = tied_groups(checkpoint.tensors)
-    return Inspection(
+    report = Inspection(
         path=checkpoint.path,
         format=checkpoint.format,
         files=tuple(
@@ -95,6 +95,7 @@ def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False
         rows=_rows(counted, checkpoint) if rows else None,
         parts=tuple(inspect(part, by=by, rows=rows) for part in checkpoint.parts),
     )
+    return pipelines.whole(report)
 
 
 def main_config(checkpoint: Checkpoint) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from weightkit.render.blocks import (
 from weightkit.render.json import plain, record
 from weightkit.reports import Inspection, Parameters, Share
 
-_GROUPS, _METADATA, _FILES, _TIED = 40, 10, 8, 5
+_GROUPS, _METADATA, _FILES, _TIED, _DTYPES = 40, 10, 8, 5, 4
 """How many rows of each section the default view shows."""
 
 
@@ -60,12 +60,22 @@ def to_json(report: Inspection, wish: Wish) -> dict[str, Any]:
 def to_blocks(report: Inspection, wish: Wish) -> Iterator[Block]:
     """The report for people; ``wish.show`` picks tensors, metadata or explain alone."""
     chosen = [choice for name, choice in _CHOICES.items() if name in wish.show]
-    if chosen and "titled" in wish.show:
-        yield _title(report)
-    for section in chosen or _SECTIONS:
-        yield from section(report, wish)
+    if chosen:
+        yield from _titled(
+            report, wish, [block for choice in chosen for block in choice(report, wish)]
+        )
+    else:
+        for section in _SECTIONS:
+            yield from section(report, wish)
     for part in report.parts:
-        yield from to_blocks(part, wish)
+        yield from to_blocks(part, wish._replace(show=wish.show | {"titled"}))
+
+
+def _titled(report: Inspection, wish: Wish, blocks: list[Block]) -> Iterator[Block]:
+    """The blocks, under a title where it would not be clear whose they are."""
+    if blocks and "titled" in wish.show:
+        yield _title(report)
+    yield from blocks
 
 
 def _head(report: Inspection, wish: Wish) -> Iterator[Block]:
@@ -113,8 +123,10 @@ def _dtype_mix(report: Inspection) -> str:
     whole = sum(row.nbytes for row in report.dtypes)
     mix = [
         row.dtype if len(report.dtypes) == 1 else f"{row.dtype} {figures.share(row.nbytes, whole)}"
-        for row in listing.ordered([*report.dtypes], "size")
+        for row in listing.ordered([*report.dtypes], "size")[:_DTYPES]
     ]
+    if len(report.dtypes) > _DTYPES:
+        mix.append(f"{len(report.dtypes) - _DTYPES} more (--by dtype)")
     return joined([", ".join(mix), figures.bits(report.bits_per_weight) if mix else ""])
 
 
@@ -126,10 +138,21 @@ def _shares(report: Inspection, wish: Wish) -> Iterator[Block]:
             Share(row.component, row.tensors, row.parameters, row.nbytes)
             for row in report.components
         ]
-    yield from _if_any(_share_table(by, listing.ordered(shares, wish.sort)), wish.limit or 0)
+    yield from _if_any(
+        _share_table(report, by, listing.ordered(shares, wish.sort)), wish.limit or 0
+    )
 
 
-def _share_table(by: str, shares: list[Share]) -> Table:
+def _parts(report: Inspection, wish: Wish) -> Iterator[Block]:
+    """The sub-models side by side; each has a report of its own below."""
+    shares = [
+        Share(_base(part.path), part.tensors, part.parameters.total or 0, part.nbytes)
+        for part in report.parts
+    ]
+    yield from _if_any(_share_table(report, "part", shares), 0)
+
+
+def _share_table(report: Inspection, by: str, shares: list[Share]) -> Table:
     columns = [
         Column(by, style="name"),
         Column("tensors", RIGHT, drop=1),
@@ -141,7 +164,7 @@ def _share_table(by: str, shares: list[Share]) -> Table:
     whole = sum(row.parameters for row in shares)
     rows = [
         (
-            row.key or f"(no {by})",
+            (_inside(row.key, report) if by == "file" else row.key) or f"(no {by})",
             figures.exact(row.tensors),
             figures.exact(row.parameters),
             figures.share(row.parameters, whole),
@@ -200,11 +223,11 @@ def _groups(report: Inspection, wish: Wish) -> Iterator[Block]:
 
 
 def _files(report: Inspection, wish: Wish) -> Iterator[Block]:
-    if len(report.files) < 2 or report.by == "file":
+    if len(report.files) < 2 or report.by == "file" or report.parts:
         return
     columns = [Column("file", style="name"), Column("tensors", RIGHT), Column("size", RIGHT)]
     rows = [
-        (entry.path, figures.exact(entry.tensors), figures.size(entry.size))
+        (_inside(entry.path, report), figures.exact(entry.tensors), figures.size(entry.size))
         for entry in report.files
     ]
     yield limited(Table(columns, rows), _limit(wish, _FILES))
@@ -245,6 +268,7 @@ _Section = Callable[[Inspection, Wish], Iterator[Block]]
 _SECTIONS: list[_Section] = [
     _head,
     _shares,
+    _parts,
     _sets,
     _groups,
     _files,
@@ -282,6 +306,11 @@ def _chain(names: Sequence[str]) -> str:
 def _one(texts: Iterable[str]) -> str:
     distinct = {*texts}
     return distinct.pop() if len(distinct) == 1 else ""
+
+
+def _inside(path: str, report: Inspection) -> str:
+    """The path of one of the files, from the folder that was named."""
+    return path.removeprefix(report.path.rstrip("/") + "/")
 
 
 def _base(path: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from math import isfinite
 from typing import Any
 
@@ -86,7 +85,7 @@ def plain(value: Any, depth: int = 0) -> Any:
 def record(value: Any, depth: int = 0) -> dict[str, Any]:
     """A dataclass as an object, in the order of its fields."""
     found = {}
-    for name, key, nullable in _fields(type(value)):
+    for name, key, nullable in _fields(value):
         item = getattr(value, name)
         if type(item) is not str and type(item) is not int:
             item = plain(item, depth + 1)
@@ -96,13 +95,18 @@ def record(value: Any, depth: int = 0) -> dict[str, Any]:
     return found
 
 
-@cache
-def _fields(kind: Any) -> list[tuple[str, str, bool]]:
+def _fields(value: Any) -> list[tuple[str, str, bool]]:
     """Of a dataclass: each field's name, its key in JSON, and whether "" stands for nothing."""
-    return [
-        (name, _RENAMED.get(name, name), field.default == "")
-        for name, field in kind.__dataclass_fields__.items()
-    ]
+    kind = type(value)
+    if kind not in _FIELDS:
+        _FIELDS[kind] = [
+            (name, _RENAMED.get(name, name), field.default == "")
+            for name, field in value.__dataclass_fields__.items()
+        ]
+    return _FIELDS[kind]
+
+
+_FIELDS: dict[type, list[tuple[str, str, bool]]] = {}
 
 
 def _long_integer(value: int) -> str:

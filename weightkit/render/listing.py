@@ -55,7 +55,8 @@ def to_blocks(rows: Iterable[TensorRow], wish: Wish) -> Iterator[Block]:
         Column("", style="quiet", drop=4),
     ]
     more = more_line(len(tensors), limit)
-    yield Table(columns, [_row(tensor) for tensor in tensors[:limit]], more=more)
+    if tensors:
+        yield Table(columns, [_row(tensor) for tensor in tensors[:limit]], more=more)
 
 
 def explained(row: TensorRow) -> Iterator[Block]:
