@@ -11,6 +11,7 @@ from weightkit.tensors import Extent, TensorInfo
 
 HUGGING_FACE = [*adapters.ROWS, *language.ROWS, *language.WEAK]
 BUFFERS = [*leaves.BUFFERS, *adapters.BUFFERS]
+MODELS = {"top audio": "whisper", "frozen": "detr"}
 
 
 def tensor(name: str, shape: tuple[int, ...] = (64, 64), dtype: str = "f32") -> TensorInfo:
@@ -18,7 +19,7 @@ def tensor(name: str, shape: tuple[int, ...] = (64, 64), dtype: str = "f32") -> 
 
 
 def kin(row: Row, file_format: str = "safetensors"):
-    config = {"model_type": "whisper"} if "audio" in row.when else {}
+    config = {"model_type": MODELS.get(row.when, "")}
     tensors = [tensor(row.example, row.shape)]
     if row.beside:
         tensors.append(tensor(row.beside))
@@ -44,7 +45,14 @@ def test_example_of_gguf_is_classified_by_its_row(row):
 
 @pytest.mark.parametrize("row", BUFFERS, ids=lambda row: row.pattern)
 def test_example_of_buffer_is_classified_by_its_row(row):
-    found = kin(row, "gguf" if row.example.startswith(("blk.", "rope_freqs")) else "safetensors")
+    found = kin(row)
+    assert (found.kind, found.component) == ("buffer", row.component)
+    assert found.rule.startswith(row.pattern)
+
+
+@pytest.mark.parametrize("row", leaves.GGUF_BUFFERS, ids=lambda row: row.pattern)
+def test_example_of_gguf_buffer_is_classified_by_its_row(row):
+    found = kin(row, "gguf")
     assert (found.kind, found.component) == ("buffer", row.component)
     assert found.rule.startswith(row.pattern)
 

@@ -7,6 +7,7 @@ beside it and the config; the rules are rows of :mod:`weightkit.architectures`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 from weightkit.analyses.folding import Fold, fold
@@ -16,6 +17,9 @@ from weightkit.architectures.rows import Row, expand, segment_matches
 from weightkit.tensors import TensorInfo
 
 WEIGHTS = frozenset({"weight", "qweight", "weight_packed", "kernel", "w", "embedding"})
+NORMALISED_WEIGHTS = ("weight_v", "parametrizations.weight.original#")
+VECTORS = ("norm", "lora", "other")
+"""Components that have one-dimensional weights of their own."""
 PARAMETER, BIAS, BUFFER, BOOKKEEPING = "parameter", "bias", "buffer", "bookkeeping"
 
 
@@ -88,6 +92,7 @@ def _matchers() -> dict[str, Matcher[Any]]:
         "gguf": Matcher([*adapters.ROWS, *ggml.ROWS, *language.ROWS]),
         "weak": Matcher(language.WEAK),
         "buffers": Matcher([*leaves.BUFFERS, *adapters.BUFFERS]),
+        "gguf buffers": Matcher(leaves.GGUF_BUFFERS),
         "regions": Matcher(regions.REGIONS),
     }
 
@@ -138,6 +143,12 @@ class Scene:
         module = group.template.rpartition(".")[0]
         prefix = f"{module}." if module else ""
         return [fold for name in names for fold in self.by_template.get(prefix + name, [])]
+
+    def has_low_rank(self, group: Fold) -> bool:
+        """Whether the fold's module also has the matrices of a low-rank update."""
+        module = group.template.rpartition(".")[0]
+        below = (f"{module}.lora_", f"{module}.hada_", f"{module}.lokr_", f"{module}.oft_")
+        return any(template.startswith(below) for template in self.by_template)
 
     def split(self, group: Fold) -> list[Fold]:
         """The fold in parts, where its members belong to weights of different dimensions.
@@ -193,7 +204,8 @@ class Scene:
         leaf = segments[-1]
         if leaf == "bias" or leaf.endswith("_bias") or leaf.startswith("bias_"):
             return BIAS, None
-        return (BIAS if leaf == "beta" else PARAMETER), None
+        norm = leaf == "beta" and self.component(group, segments)[0] == "norm"
+        return (BIAS if norm else PARAMETER), None
 
     def _is_bookkeeping(self, group: Fold, segments: tuple[str, ...]) -> bool:
         for row in quantizers.AUXILIARIES:
@@ -212,19 +224,18 @@ class Scene:
         return False
 
     def _buffer(self, group: Fold, segments: tuple[str, ...]) -> tuple[str, str] | None:
-        named = (
-            segments[:-1]
-            if segments[-1] in ("weight", "bias") and self.format == "gguf"
-            else segments
-        )
+        flat = self.format == "gguf" and segments[-1] in ("weight", "bias")
+        named = segments[:-1] if flat else segments
 
         def allowed(row: Row, begin: int, end: int) -> bool:
-            return end == len(named) - 1 and (row.when != "mask" or len(group.shape) > 1)
+            if end != len(named) - 1:
+                return False
+            return not row.when or CONDITIONS[row.when](Place(self, named, begin, end, group))
 
-        match = MATCHERS["buffers"].find(named, allowed)
+        match = MATCHERS["gguf buffers" if flat else "buffers"].find(named, allowed)
         if match is not None:
             return match[0].component, f"{match[0].pattern} is a buffer"
-        if group.dtype.kind in ("bool",) or (
+        if group.dtype.kind == "bool" or (
             group.dtype.kind in ("int", "uint") and group.dtype.nbytes == 8
         ):
             return "other", "integers that are no packed weight"
@@ -235,32 +246,50 @@ class Scene:
         rank = self._rank(group, segments)
         for path in _paths(segments):
             for strength in (self.modules, MATCHERS["weak"]):
-                match = strength.find(path, self._allowed(path, rank))
+                match = strength.find(path, self._allowed(path, group, rank))
                 if match is not None and match[0].component:
                     row = match[0]
+                    if rank == 1 and row.component not in VECTORS and self._has_vector(segments):
+                        return "norm", "a vector as weight"
                     return row.component, row.pattern + (f" ({row.when})" if row.when else "")
         return _by_rank(segments, rank)
 
-    def _allowed(self, path: tuple[str, ...], rank: int) -> Callable[[Row, int, int], bool]:
+    def _allowed(
+        self, path: tuple[str, ...], group: Fold, rank: int
+    ) -> Callable[[Row, int, int], bool]:
         def allowed(row: Row, begin: int, end: int) -> bool:
             for word in row.when.split():
-                if not CONDITIONS[word](Place(self, path, begin, end, rank)):
+                if not CONDITIONS[word](Place(self, path, begin, end, group, rank)):
                     return False
+            if row.component == "norm" and rank > 1 and not _is_norm_weight(group, path, end):
+                return False
             return not (row.component == "embedding" and _layer_between(path, end))
 
         return allowed
 
+    def _has_vector(self, segments: tuple[str, ...]) -> bool:
+        """Whether a weight of one dimension is a norm's: only where names do not say it all."""
+        activation = any(part in language.ACTIVATIONS for part in segments)
+        return self.format != "gguf" and segments[-1] in ("weight", "bias") and not activation
+
     def _rank(self, group: Fold, segments: tuple[str, ...]) -> int:
-        if segments[-1] in WEIGHTS or segments[-1] not in ("bias", "scales", "qzeros"):
+        """Dimensions of the weight of the fold's module; 0 where a bias has none beside it."""
+        if segments[-1] != "bias":
             return len(group.shape)
-        weights = self.siblings(group, *WEIGHTS)
-        if len({len(w.shape) for w in weights}) <= 1:
-            return len(weights[0].shape) if weights else len(group.shape)
-        name = group.members[0].name.rpartition(".")[0]
+        for names in (WEIGHTS, NORMALISED_WEIGHTS):
+            weights = self.siblings(group, *names)
+            if len({len(weight.shape) for weight in weights}) == 1:
+                return len(weights[0].shape)
+            if weights:
+                return self._rank_by_name(group, weights)
+        return 0
+
+    def _rank_by_name(self, group: Fold, weights: Sequence[Fold]) -> int:
+        module = group.members[0].name.rpartition(".")[0]
         for weight in weights:
-            if any(member.name.rpartition(".")[0] == name for member in weight.members):
+            if any(member.name.rpartition(".")[0] == module for member in weight.members):
                 return len(weight.shape)
-        return len(group.shape)
+        return 0
 
     def region(self, segments: tuple[str, ...]) -> str:
         """The part of the model that a name belongs to."""
@@ -279,16 +308,34 @@ class Place(NamedTuple):
     path: tuple[str, ...]
     begin: int
     end: int
-    rank: int
+    group: Fold
+    rank: int = 0
 
 
 CONDITIONS: dict[str, Callable[[Place], bool]] = {
     "top": lambda place: not any("#" in part for part in place.path[: place.begin]),
     "matrix": lambda place: place.rank in (2, 3),
-    "vector": lambda place: place.rank == 1,
+    "kernel": lambda place: place.rank > 2,
+    "flat": lambda place: place.rank < 3,
     "experts": lambda place: ".".join(place.path[: place.end]) in place.scene.blocks_with_experts,
     "audio": lambda place: "whisper" in place.scene.model_type,
+    "mask": lambda place: len(place.group.shape) > 1,
+    "fixed": lambda place: (
+        not any(name in place.scene.model_type for name in leaves.LEARNT_POSITIONS)
+    ),
+    "frozen": lambda place: _is_frozen(place),
+    "low_rank": lambda place: place.scene.has_low_rank(place.group),
 }
+
+
+def _is_frozen(place: Place) -> bool:
+    scene = place.scene
+    return (
+        len(place.group.shape) == 1
+        and any(name in scene.model_type for name in leaves.FROZEN_NORMS)
+        and bool(scene.siblings(place.group, "running_mean"))
+        and not scene.siblings(place.group, "num_batches_tracked")
+    )
 
 
 def _text(value: object) -> str:
@@ -310,6 +357,15 @@ def _paths(segments: tuple[str, ...]) -> list[tuple[str, ...]]:
         if leaf.endswith(suffix) and leaf != suffix:
             return [segments, (*segments[:-1], leaf.removesuffix(suffix))]
     return [segments]
+
+
+def _is_norm_weight(group: Fold, path: tuple[str, ...], end: int) -> bool:
+    """Norms have vectors, also as (C, 1, 1), and a vector per head as a matrix of their own."""
+    if path[-1] == "bias":
+        return False
+    shape = group.shape
+    vector = prod(shape) == max(shape, default=1)
+    return vector or (len(shape) == 2 and end >= len(path) - 2)
 
 
 def _layer_between(path: tuple[str, ...], end: int) -> bool:

@@ -44,5 +44,12 @@ ROWS = [
 ]
 
 BUFFERS = [
-    Row("alpha", "lora", "lora_unet_mid_block_proj_in.alpha", "", ()),
+    Row(
+        "alpha",
+        "lora",
+        "lora_unet_mid_block_proj_in.alpha",
+        "low_rank",
+        (),
+        "lora_unet_mid_block_proj_in.lora_down.weight",
+    ),
 ]

@@ -13,12 +13,25 @@ VECTOR = (64,)
 CONV = (64, 3, 16, 16)
 STACK = (8, 64, 64)
 
+EXCEPTIONS = [
+    # Squeeze-and-excitation is called attention too: two 1×1 convolutions over the mean.
+    Row(
+        "{attention,attn}.{#,fc#}",
+        "conv",
+        "layers.0.layer.2.attention.0.weight",
+        "kernel",
+        (8, 64, 1, 1),
+    ),
+    Row("*att*.{pos_embed,seg_embed}", "attention", "stages.2.1.self_attn.pos_embed.height_rel"),
+    Row("{continuous_position_bias_mlp,cpb_mlp}", "attention", "layers.0.attn.cpb_mlp.0.weight"),
+]
+
 NORMS = [
     # A projection inside an adaptive norm computes shift and scale from a condition.
     Row("*norm*.linear", "modulation", "transformer_blocks.0.norm1.linear.weight", "matrix"),
     Row("adaln*.linear", "modulation", "adaln_single.linear.weight"),
     Row("*adaln*", "modulation", "blocks.0.adaLN_modulation.1.weight"),
-    Row("*modulation*", "modulation", "double_blocks.0.img_mod.modulation.lin.weight"),
+    Row("*modulation*", "modulation", "double_blocks.0.modulation.lin.weight", "flat"),
     Row("*_mod", "modulation", "double_blocks.0.img_mod.lin.weight"),
     Row("*scale_shift_table*", "modulation", "scale_shift_table", shape=(2, 64)),
     # Fused layers that carry their norm's name (Transformer Engine).
@@ -30,7 +43,7 @@ NORMS = [
     Row("ln#", "norm", "rwkv.blocks.0.ln1.weight", "", VECTOR),
     Row("*_ln", "norm", "decoder.blocks.0.attn_ln.weight", "", VECTOR),
     Row("*_ln_*", "norm", "model.layers.0.pre_ln_1.weight", "", VECTOR),
-    Row("{bn,bn#,gn,gn#}", "norm", "layer1.0.bn1.weight", "", VECTOR),
+    Row("{bn,bn#,gn,gn#,grn}", "norm", "layer1.0.bn1.weight", "", VECTOR),
     Row("*_{bn,gn}", "norm", "blocks.0.conv_bn.weight", "", VECTOR),
 ]
 
@@ -54,16 +67,20 @@ HEADS = [
     Row("{embed_out,output_layer,lm_loss}", "output_head", "transformer.output_layer.weight"),
     Row("vocab_projector", "output_head", "vocab_projector.bias", "", VECTOR),
     Row("cls.*", "output_head", "cls.seq_relationship.weight"),
+    Row("*prediction_head", "output_head", "mask_decoder.iou_prediction_head.proj_in.weight"),
     Row("*predictions*", "output_head", "discriminator_predictions.dense.weight"),
     Row("{pred_layer,qa_outputs,score}", "output_head", "pred_layer.proj.weight"),
-    Row("*classifier*", "output_head", "classifier.6.weight"),
-    Row("bbox_predictor", "output_head", "bbox_predictor.layers.0.weight"),
+    Row("*classifier*", "output_head", "classifier.6.weight", "flat"),
+    Row("{box,bbox,class,mask}_predictor", "output_head", "bbox_predictor.layers.0.weight"),
+    Row("{class,bbox}_embed", "output_head", "class_embed.weight"),
+    Row("*_{score,bbox,class}_head", "output_head", "model.enc_score_head.weight"),
     Row("{head,heads,output}", "output_head", "heads.head.weight", "top matrix"),
     Row("{fc,head_dist,ctc_proj}", "output_head", "fc.weight", "top"),
     Row("proj_out", "output_head", "proj_out.weight", "top audio"),
 ]
 
 ATTENTION = [
+    Row("{*_mhsa,mhsa,mha,msa}", "attention", "stages.2.blocks.0.e_mhsa.q.weight"),
     Row(
         "*att*.relative_attention_bias",
         "attention",
@@ -77,7 +94,7 @@ ATTENTION = [
     Row("*attention*.output", "attention", "encoder.layer.0.crossattention.output.weight"),
     Row("attentions.#.*_lin", "attention", "transformer.attentions.0.q_lin.weight"),
     # The diffusers' blocks called `attentions` hold whole transformer blocks and convolutions.
-    Row("attentions", "", "down_blocks.0.attentions.0.proj_in.weight"),
+    Row("*attentions", "", "down_blocks.0.attentions.0.proj_in.weight"),
     Row("*attention*", "attention", "transformer.h.0.self_attention.dense.weight"),
     Row("*attn*", "attention", "model.layers.0.self_attn.o_proj.weight"),
     Row("mixer.{q,k,v,o}_proj", "attention", "backbone.layers.7.mixer.q_proj.weight"),
@@ -91,15 +108,17 @@ FEED_FORWARD = [
     Row("expert_#", "feed_forward", "encoder.block.1.layer.1.mlp.experts.expert_0.wi.weight"),
     Row("*shared_expert*", "feed_forward", "model.layers.0.mlp.shared_experts.up_proj.weight"),
     Row("mixer.{up,down,gate}_proj", "feed_forward", "backbone.layers.1.mixer.up_proj.weight"),
-    Row("{mlp,mlps,ffn,ffns,ff}", "feed_forward", "model.layers.0.mlp.down_proj.weight"),
+    Row("{mlp,mlps,ffn,ffn#,ffns,nffn,ff}", "feed_forward", "model.layers.0.mlp.down_proj.weight"),
     Row("{mlp,ffn,ff}_*", "feed_forward", "layers.0.mlp_block.up_proj.weight"),
-    Row("*_{mlp,ffn,ff}", "feed_forward", "layers.0.shared_mlp.input_linear.weight"),
+    Row("*_{mlp,mlps,ffn,ff}", "feed_forward", "layers.0.shared_mlp.input_linear.weight"),
     Row("*feed_forward*", "feed_forward", "layers.0.feed_forward.w1.weight"),
     Row("*feedforward*", "feed_forward", "layers.0.feedforward.w1.weight"),
     Row(
         "*_moe", "feed_forward", "model.layers.0.block_sparse_moe.input_linear.weight", shape=STACK
     ),
     Row("densereludense", "feed_forward", "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"),
+    Row("{ffw,ffw_*}", "feed_forward", "conformer.0.ffw_layer_start.ffw_layer_1.weight"),
+    Row("*_{inter,output}.dense", "feed_forward", "x_layers.0.lang_inter.dense.weight"),
     Row("intermediate*.dense", "feed_forward", "encoder.layer.0.intermediate_query.dense.weight"),
     Row("output*.dense", "feed_forward", "bert.encoder.layer.0.output.dense.weight"),
 ]
@@ -121,8 +140,8 @@ MIXERS = [
         "{rg_lru,recurrent_block}", "mixer", "model.layers.0.temporal_block.rg_lru.recurrent_param"
     ),
     Row("temporal_block", "mixer", "model.layers.0.temporal_block.linear_x.weight"),
-    Row("{time_mix,time_mixer,att}", "mixer", "blocks.0.att.key.weight"),
-    Row("{shortconv,short_conv}", "mixer", "blk.0.shortconv.in_proj.weight"),
+    Row("{time_mix,blocks.#.att}", "mixer", "blocks.0.att.key.weight"),
+    Row("shortconv", "mixer", "blk.0.shortconv.in_proj.weight"),
     Row("conv.{in,out}_proj", "mixer", "model.layers.0.conv.in_proj.weight"),
     Row("{delta_net,gated_delta_net,retention,kda}", "mixer", "layers.0.retention.q_proj.weight"),
 ]
@@ -133,6 +152,7 @@ PROJECTIONS = [
     Row("{merger,merger.mlp}", "projection", "visual.merger.mlp.2.weight"),
     Row("img_projection", "projection", "model.vision_embed_tokens.img_projection.0.weight"),
     Row("mlp#", "projection", "mlp1.1.weight", "top"),
+    Row("aligner", "projection", "model.aligner.linear1.weight"),
     Row("pooler", "projection", "bert.pooler.dense.weight"),
     Row("*time_emb_proj", "projection", "down_blocks.0.resnets.0.time_emb_proj.weight"),
     Row("visual_projection", "projection", "visual_projection.weight"),
@@ -148,13 +168,14 @@ PARAMETERS = [
     Row("{pos_embed,positional_embedding}", "embedding", "pos_embed", "", (1, 197, 64)),
     Row("query_tokens", "embedding", "query_tokens", "", (1, 32, 64)),
     Row("{a_log,dt_bias}", "mixer", "backbone.layers.0.mixer.A_log", "", VECTOR),
-    Row("layer_scale*", "other", "encoder.layers.0.layer_scale_parameter", "", VECTOR),
+    Row("*layer_scale*", "other", "encoder.layers.0.layer_scale_parameter", "", VECTOR),
     Row("{ls#,lambda_#}", "other", "blocks.0.ls1.gamma", "", VECTOR),
-    Row("logit_scale", "other", "logit_scale", "", ()),
+    Row("logit_scale", "other", "logit_scale", "top", ()),
 ]
 
 # Only where no enclosing module says more.
 WEAK = [
+    Row("queries_keys_values", "attention", "module.queries_keys_values.linear.weight"),
     Row("{q,k,v,o,qkv}_proj", "attention", "layers.0.q_proj.weight"),
     Row("to_{q,k,v,out,qkv}", "attention", "mid_block.attentions.0.to_q.weight"),
     Row("add_{q,k,v}_proj", "attention", "transformer_blocks.0.add_q_proj.weight"),
@@ -168,6 +189,7 @@ WEAK = [
 ]
 
 ROWS = [
+    *EXCEPTIONS,
     *NORMS,
     *ROUTERS,
     *HEADS,
@@ -178,3 +200,6 @@ ROWS = [
     *FEED_FORWARD,
     *EMBEDDINGS,
 ]
+
+ACTIVATIONS = ("act", "act#", "act_fn", "activation", "prelu", "relu", "nonlinearity")
+"""Modules whose weight of one dimension is a slope, not a norm's scale."""

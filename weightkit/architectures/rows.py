@@ -37,9 +37,14 @@ class Row(NamedTuple):
     ``top``       no layer number stands before the match
     ``last``      nothing but the parameter's own name follows the match
     ``matrix``    the module's weight has two dimensions, or three where experts are stacked
-    ``vector``    it has one
+    ``kernel``    it has three or more
+    ``flat``      it has at most two
     ``experts``   experts stand beside the match, in the same block
     ``audio``     the model reads sound
+    ``mask``      the tensor has two dimensions or more
+    ``frozen``    it belongs to a batch norm that is not trained
+    ``fixed``     the model does not learn its positions
+    ``low_rank``  a low-rank update stands beside it
     """
 
     pattern: str
