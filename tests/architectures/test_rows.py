@@ -2,8 +2,9 @@
 
 import pytest
 
-from weightkit.analyses.components import Scene
+from weightkit.analyses.components import kin_of
 from weightkit.analyses.folding import fold
+from weightkit.analyses.scene import Scene
 from weightkit.architectures import adapters, ggml, language, leaves
 from weightkit.architectures.rows import COMPONENTS, Row, expand, segment_matches
 from weightkit.dtypes import DTYPES
@@ -24,7 +25,7 @@ def kin(row: Row, file_format: str = "safetensors"):
     if row.beside:
         tensors.append(tensor(row.beside))
     folds = fold(tensors)
-    return Scene(folds, config, {}, file_format).kin(folds[0])
+    return kin_of(folds[0], Scene(folds, config, {}, file_format))
 
 
 @pytest.mark.parametrize("row", HUGGING_FACE, ids=lambda row: row.pattern)

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from weightkit.analyses import experts, pipelines
-from weightkit.analyses.components import BIAS, BOOKKEEPING, BUFFER, PARAMETER, Scene
+from weightkit.analyses.components import BIAS, BOOKKEEPING, BUFFER, PARAMETER, classify_folds
 from weightkit.analyses.folding import Fold, fold
 from weightkit.analyses.quantization import Counted, count
+from weightkit.analyses.scene import Scene
 from weightkit.architectures.rows import COMPONENTS
 from weightkit.reports import (
     Component,
@@ -62,7 +63,7 @@ def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False
     config = main_config(checkpoint)
     folds = fold(checkpoint.tensors)
     scene = Scene(folds, config, checkpoint.metadata, checkpoint.format)
-    parts = [(part, scene.kin(part)) for group in folds for part in scene.split(group)]
+    parts = classify_folds(scene)
     counted, findings = count(
         parts,
         scene,

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
-from weightkit.analyses.components import BOOKKEEPING, Kin, Scene
+from weightkit.analyses.components import BOOKKEEPING, Kin
 from weightkit.analyses.folding import Fold
+from weightkit.analyses.scene import Scene
 from weightkit.reports import Finding
 from weightkit.rules import finding
 from weightkit.tensors import TensorInfo
@@ -253,11 +254,7 @@ def _layout(group: Fold, scene: Scene) -> Layout | None:
 
 
 def _beside(group: Fold, scene: Scene) -> dict[str, Fold]:
-    prefix = group.template.rpartition(".")[0] + "."
-    found: dict[str, Fold] = {}
-    for template in scene.under(prefix):
-        found[template.removeprefix(prefix)] = scene.by_template[template][0]
-    return found
+    return {name: folds[0] for name, folds in scene.beside(group).items()}
 
 
 def _decide(

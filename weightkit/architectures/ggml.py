@@ -10,14 +10,18 @@ from weightkit.architectures.rows import Row
 VECTOR = (64,)
 
 ROWS = [
-    Row("*norm*", "norm", "blk.0.attn_q_norm.weight", "", VECTOR),
+    Row("{*norm*,time_mix_ln}", "norm", "blk.0.attn_q_norm.weight", "", VECTOR),
     Row("ffn_gate_inp*", "router", "blk.0.ffn_gate_inp.weight"),
-    Row("{token_embd,position_embd,token_types}", "embedding", "token_embd.weight"),
+    Row("*embd*", "embedding", "token_embd.weight"),
+    Row("token_types", "embedding", "token_types.weight"),
     Row("{output,cls*}", "output_head", "output.weight", "top"),
+    Row("shared_head_head", "output_head", "blk.61.nextn.shared_head_head.weight"),
     Row("ssm_*", "mixer", "blk.0.ssm_in.weight"),
     Row("time_mix_*", "mixer", "blk.0.time_mix_key.weight"),
     Row("shortconv*", "mixer", "blk.0.shortconv.in_proj.weight"),
     Row("attn_*", "attention", "blk.0.attn_q.weight"),
-    Row("cross_attn_*", "attention", "dec.blk.0.cross_attn_q.weight"),
+    Row("{cross_attn_*,indexer}", "attention", "dec.blk.0.cross_attn_q.weight"),
     Row("{ffn_*,channel_mix_*}", "feed_forward", "blk.0.ffn_up.weight"),
+    Row("{mm,nextn}", "projection", "mm.0.weight"),
+    Row("per_layer_*", "projection", "per_layer_model_proj.weight"),
 ]

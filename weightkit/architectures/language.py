@@ -22,14 +22,20 @@ EXCEPTIONS = [
         "kernel",
         (8, 64, 1, 1),
     ),
-    Row("*att*.{pos_embed,seg_embed}", "attention", "stages.2.1.self_attn.pos_embed.height_rel"),
+    Row(
+        "*att*.{pos_embed,seg_embed,relative_pos_embeddings}",
+        "attention",
+        "stages.2.1.self_attn.pos_embed.height_rel",
+    ),
     Row("{continuous_position_bias_mlp,cpb_mlp}", "attention", "layers.0.attn.cpb_mlp.0.weight"),
 ]
 
 NORMS = [
     # A projection inside an adaptive norm computes shift and scale from a condition.
     Row("*norm*.linear", "modulation", "transformer_blocks.0.norm1.linear.weight", "matrix"),
+    Row("*norm*.linear_#", "modulation", "transformer_blocks.0.norm1.linear_1.weight", "matrix"),
     Row("adaln*.linear", "modulation", "adaln_single.linear.weight"),
+    Row("time_embed.linear", "modulation", "time_embed.linear.weight"),
     Row("*adaln*", "modulation", "blocks.0.adaLN_modulation.1.weight"),
     Row("*modulation*", "modulation", "double_blocks.0.modulation.lin.weight", "flat"),
     Row("*_mod", "modulation", "double_blocks.0.img_mod.lin.weight"),
@@ -62,20 +68,25 @@ ROUTERS = [
 ]
 
 HEADS = [
+    Row(
+        "{query_pos_head,query_position_head,reference_points_head,decode_head}",
+        "",
+        "decode_head.linear_c.0.proj.weight",
+    ),
+    Row("shared_head.head", "output_head", "model.layers.61.shared_head.head.weight"),
+    Row("{output_projection,logits_dense,crit}", "output_head", "decoder.output_projection.weight"),
     Row("lm_head*", "output_head", "language_model.lm_head.weight"),
-    Row("*_lm_head", "output_head", "generator_lm_head.bias", "", VECTOR),
     Row("{embed_out,output_layer,lm_loss}", "output_head", "transformer.output_layer.weight"),
     Row("vocab_projector", "output_head", "vocab_projector.bias", "", VECTOR),
     Row("cls.*", "output_head", "cls.seq_relationship.weight"),
-    Row("*prediction_head", "output_head", "mask_decoder.iou_prediction_head.proj_in.weight"),
     Row("*predictions*", "output_head", "discriminator_predictions.dense.weight"),
     Row("{pred_layer,qa_outputs,score}", "output_head", "pred_layer.proj.weight"),
     Row("*classifier*", "output_head", "classifier.6.weight", "flat"),
     Row("{box,bbox,class,mask}_predictor", "output_head", "bbox_predictor.layers.0.weight"),
     Row("{class,bbox}_embed", "output_head", "class_embed.weight"),
-    Row("*_{score,bbox,class}_head", "output_head", "model.enc_score_head.weight"),
     Row("{head,heads,output}", "output_head", "heads.head.weight", "top matrix"),
     Row("{fc,head_dist,ctc_proj}", "output_head", "fc.weight", "top"),
+    Row("*_head", "output_head", "mlm_head.decoder.weight", "top flat"),
     Row("proj_out", "output_head", "proj_out.weight", "top audio"),
 ]
 
@@ -128,12 +139,14 @@ EMBEDDINGS = [
     Row("*embedding*_mapping_*", "projection", "encoder.embedding_hidden_mapping_in.weight"),
     Row("*context_embedder", "projection", "context_embedder.weight", "matrix"),
     Row("*embed*", "embedding", "model.embed_tokens.weight", shape=(512, 64)),
+    Row("*_{token,tokens}", "embedding", "mask_decoder.mask_tokens.weight"),
     Row("{wte,wpe}", "embedding", "transformer.wte.weight", shape=(512, 64)),
     Row("*_emb", "embedding", "transformer.tok_emb.weight", shape=(512, 64)),
     Row("shared", "embedding", "shared.weight", "top", (512, 64)),
 ]
 
 MIXERS = [
+    Row("{mlstm_layer,slstm_layer}", "mixer", "backbone.blocks.0.mlstm_layer.q.weight"),
     Row("linear_attn", "mixer", "model.layers.0.linear_attn.in_proj_qkvz.weight"),
     Row("{mixer,mamba,ssm,mamba_mixer}", "mixer", "backbone.layers.0.mixer.in_proj.weight"),
     Row(
@@ -166,7 +179,11 @@ PARAMETERS = [
         "{cls_token,dist_token,mask_token}", "embedding", "vit.embeddings.cls_token", "", (1, 1, 64)
     ),
     Row("{pos_embed,positional_embedding}", "embedding", "pos_embed", "", (1, 197, 64)),
-    Row("query_tokens", "embedding", "query_tokens", "", (1, 32, 64)),
+    Row("{latents,latent_query,probe,image_newline}", "embedding", "perceiver.latents"),
+    Row("*positional_encoding", "embedding", "memory_temporal_positional_encoding"),
+    Row("{codebook,codevectors,queries_features}", "embedding", "quantizer.codevectors"),
+    Row("{position_enc,pos_frequencies,time_proj}", "embedding", "encoder.position_enc"),
+    Row("{time,vector,guidance}_in", "embedding", "time_in.in_layer.weight"),
     Row("{a_log,dt_bias}", "mixer", "backbone.layers.0.mixer.A_log", "", VECTOR),
     Row("*layer_scale*", "other", "encoder.layers.0.layer_scale_parameter", "", VECTOR),
     Row("{ls#,lambda_#}", "other", "blocks.0.ls1.gamma", "", VECTOR),
@@ -201,5 +218,5 @@ ROWS = [
     *EMBEDDINGS,
 ]
 
-ACTIVATIONS = ("act", "act#", "act_fn", "activation", "prelu", "relu", "nonlinearity")
+SLOPES = ("act", "act#", "act_fn", "activation", "activation_fn", "prelu", "relu", "nonlinearity")
 """Modules whose weight of one dimension is a slope, not a norm's scale."""

@@ -16,6 +16,8 @@ class Region(NamedTuple):
     example: str
     model: str = ""
     """``model_type`` of the config must contain this."""
+    first: bool = False
+    """Only at the very beginning of the name (GGUF's short prefixes)."""
 
 
 REGIONS = [
@@ -24,14 +26,13 @@ REGIONS = [
         "projector",
         "multi_modal_projector.linear_1.weight",
     ),
-    Region("{merger,mm,aligner,img_projection}", "projector", "visual.merger.mlp.0.weight"),
+    Region("{merger,aligner,img_projection}", "projector", "visual.merger.mlp.0.weight"),
     Region(
         "{vision_model,vision_tower,visual,vision_encoder}",
         "vision",
         "vision_model.post_layernorm.weight",
     ),
     Region("{vision_backbone,image_encoder,vit}", "vision", "image_encoder.neck.0.weight"),
-    Region("v.blk", "vision", "v.blk.0.attn_q.weight"),
     Region("{audio_tower,audio_model,audio_encoder}", "audio", "audio_tower.conv1.weight"),
     Region("{text_model,language_model,text_encoder}", "text", "language_model.model.norm.weight"),
     Region("encoder", "audio", "model.encoder.conv1.weight", "whisper"),
@@ -39,10 +40,47 @@ REGIONS = [
     Region("visual_projection", "vision", "visual_projection.weight"),
     Region("text_projection", "text", "text_projection.weight"),
     Region("logit_scale", "main", "logit_scale"),
+    Region("v", "vision", "v.blk.0.attn_q.weight", first=True),
+    Region("a", "audio", "a.blk.0.attn_q.weight", first=True),
+    Region("mm", "projector", "mm.0.weight", first=True),
+    Region("mtp*", "mtp", "mtp.layers.0.self_attn.q_proj.weight"),
+    Region("nextn", "mtp", "blk.61.nextn.eh_proj.weight"),
+    Region("{vision,vpm,vision_embed_tokens}", "vision", "vpm.encoder.layers.0.mlp.fc1.weight"),
+    Region("{speech_encoder,audio_embed,apm}", "audio", "apm.layers.0.fc1.weight"),
+    Region("{resampler,qformer,language_projection}", "projector", "resampler.query"),
 ]
 
 LAYERS = ("layers", "layer", "h", "blocks", "block", "blk", "stages")
 """Segments that hold a run of repeated modules, each under its number."""
+
+NEXT_TOKEN = ("eh_proj", "enorm", "hnorm", "shared_head", "nextn")
+"""Modules that only a layer for predicting further tokens has; the rest of it is like any other."""
+
+AUDIO_MODELS = (
+    "wav2vec",
+    "hubert",
+    "wavlm",
+    "unispeech",
+    "sew",
+    "encodec",
+    "dac",
+    "mimi",
+    "data2vec-audio",
+)
+"""Models (by part of ``model_type``) that are all about sound."""
+
+TOKEN_TABLES = (
+    "embed_tokens",
+    "word_embeddings",
+    "wte",
+    "tok_embeddings",
+    "token_embd",
+    "token_embedding",
+    "word_embedding",
+    "embed_in",
+    "shared.weight",
+)
+"""Parts of names that only a table of token embeddings has."""
 
 EXPERTS = [
     # (pattern of a segment, role)
