@@ -17,7 +17,7 @@ from tests.architectures.cache_configs import (
     hf,
 )
 from weightkit.analyses.kv_cache import ENGINES, KV_TYPES
-from weightkit.analyses.memory import memory
+from weightkit.analyses.memory import memory, memory_of
 from weightkit.analyses.precisions import PRECISIONS
 from weightkit.analyses.sizing import Request
 from weightkit.analyses.training import METHODS, PARTS
@@ -360,12 +360,69 @@ def test_qlora_takes_four_bits_and_a_scale() -> None:
     assert frozen.high == pytest.approx(MATRICES * 4.5 / 8, abs=1)
 
 
-def test_packed_matrices_leave_the_adapter_unknown() -> None:
-    packed = Group("layers.0.q_proj.qweight", "i32", (512, 4096), 1, 1 << 24, 1 << 23, "attention")
-    got = memory(inspection(groups=(packed,)), {"config.json": LLAMA_3_1_8B})
+def packed(*shape: int) -> Inspection:
+    group = Group("layers.0.q_proj.qweight", "i32", shape, 1, 4096 * 1024, 1 << 21, "attention")
+    return inspection(groups=(group,))
+
+
+def test_a_packed_matrix_gives_a_range() -> None:
+    """Eight weights in each 32-bit integer, along the rows or along the columns."""
+    got = memory(packed(512, 1024), {"config.json": LLAMA_3_1_8B}, (), Request(rank=2))
+    adapter = by_name(got.training)["lora: adapter, gradients and moments, 32-bit"]
+    assert (adapter.low, adapter.high) == (16 * 2 * (4096 + 1024), 16 * 2 * (512 + 8192))
+
+
+def test_a_flattened_matrix_leaves_the_adapter_unknown() -> None:
+    got = memory(packed(2048 * 1024, 1), {"config.json": LLAMA_3_1_8B})
     total = by_name(got.training)["lora: total"]
     assert total.kind == UNKNOWN
     assert "packed" in total.reason
+
+
+def test_matrices_that_nothing_recognised_leave_the_adapter_unknown() -> None:
+    got = memory(inspection(groups=()), {"config.json": LLAMA_3_1_8B})
+    assert "recognised" in by_name(got.training)["qlora: total"].reason
+
+
+# Parts ------------------------------------------------------------------------------------
+
+
+def test_a_pipeline_is_counted_as_a_whole() -> None:
+    empty = inspection(
+        format="diffusers pipeline", parameters=Parameters(0, 0, None, None, 0, 0, 0), nbytes=0,
+        tensors=0, components=(), groups=(), parts=(inspection(), inspection()),
+    )  # fmt: skip
+    got = memory(empty, {"model_index.json": {}})
+    assert got.weights[0].nbytes == 4 * TOTAL
+    assert by_name(got.weights)["FP32"].nbytes == 8 * TOTAL
+    assert got.cache[0].nbytes == 0
+    assert "pipeline" in got.cache[0].reason
+    assert got.total.low is not None
+
+
+def test_slices_take_the_config_of_the_first() -> None:
+    class Opened:
+        """Two slices of one model, as ``open`` gives them."""
+
+        def __init__(self, *parts: Any, config: Any = None) -> None:
+            self.parts, self.config = parts, config or {}
+            self.path, self.format, self.name = "llama", "slices" if parts else "pytorch", ""
+            self.files: tuple[Any, ...] = ()
+            self.sets: tuple[Any, ...] = ()
+            self.tensors: tuple[TensorInfo, ...] = ()
+            self.metadata: dict[str, Any] = {}
+            self.findings: tuple[Any, ...] = ()
+            if not parts:
+                self.tensors = (tensor("layers.0.attention.wq.weight", 64, 64),)
+
+        def read_bytes(self, tensor: TensorInfo, limit: int) -> bytes:
+            return b""
+
+    params = {"params.json": {"dim": 4096, "n_layers": 32, "n_heads": 32, "n_kv_heads": 8,
+                              "head_dim": 128}}  # fmt: skip
+    got = memory_of(Opened(Opened(config=params), Opened(config=params)), Request(context=2))
+    assert got.weights[0].nbytes == 2 * 64 * 64 * 2
+    assert got.cache[0].nbytes == 2 * 131_072
 
 
 def test_every_part_of_every_method_is_shown() -> None:

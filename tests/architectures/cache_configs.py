@@ -365,6 +365,17 @@ NOTHING_KEPT: list[tuple[str, dict[str, Any]]] = [
     ("vit", hf("vit", 12, 12, 768)),
     ("modernbert", hf("modernbert", 22, 12, 768)),
     ("embedding gemma", {**GEMMA_3_1B, "use_bidirectional_attention": True}),
+    (
+        "the encoder of t5",
+        {
+            "model_type": "t5",
+            "architectures": ["T5EncoderModel"],
+            "num_layers": 24,
+            "num_heads": 64,
+            "d_model": 4096,
+            "d_kv": 64,
+        },
+    ),
     ("unet", {"_class_name": "UNet2DConditionModel", "attention_head_dim": 8}),
     ("timm", {"architecture": "resnet50", "num_classes": 1000, "pretrained_cfg": {}}),
 ]

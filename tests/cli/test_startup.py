@@ -44,6 +44,7 @@ def modules_after(*arguments: str) -> set[str]:
         ["completion", "bash"],
         ["inspect", "fixtures/llama-q8_0.gguf"],
         ["inspect", "--json", "--tensors", "fixtures/torch/state_dict.pt"],
+        ["memory", "fixtures/llama-q8_0.gguf", "--explain", "--fit", "24GiB"],
     ],
     ids=" ".join,
 )

@@ -38,7 +38,7 @@ def _fit_row(
     if most < 0:
         return FitRow(weight.name, weight.high, "no", 0, 0, "memory")
     if shape.unknown or setting is None:
-        reason = shape.unknown or "the context is not stated: give --context"
+        reason = f"{shape.missing or 'its cache'} is unknown" if shape.unknown else "no --context"
         return FitRow(weight.name, weight.high, "unknown", None, None, reason)
     certain = _longest(shape, setting, request, least, 1)
     possible = _longest(shape, setting, request, most, 0)

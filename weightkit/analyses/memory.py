@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 from weightkit.analyses.fitting import fit_rows
+from weightkit.analyses.inspection import Checkpoint, inspect
 from weightkit.analyses.kv_cache import (
     ANY,
     ENGINES,
@@ -20,6 +20,7 @@ from weightkit.analyses.kv_cache import (
     cache_bytes,
 )
 from weightkit.analyses.kv_terms import cache_rows, cache_terms, unknown_cache
+from weightkit.analyses.parts import whole
 from weightkit.analyses.precisions import makeup, weight_terms
 from weightkit.analyses.sizing import Request, overhead_terms, setting_of
 from weightkit.analyses.training import Trained, training_terms
@@ -29,6 +30,7 @@ from weightkit.reports import (
     EXACT,
     UNKNOWN,
     Finding,
+    Group,
     Inspection,
     MemoryReport,
     MemoryTerm,
@@ -38,6 +40,15 @@ from weightkit.tensors import TensorInfo
 
 CONFIGS = ("config.json", "params.json")
 """Where a checkpoint's shape may be described, in order."""
+PIPELINE = "diffusers pipeline"
+
+
+def memory_of(checkpoint: Checkpoint, request: Request | None = None) -> MemoryReport:
+    """Inspect an open checkpoint and say what it takes to run and to train."""
+    config = checkpoint.config
+    if checkpoint.format == "slices" and checkpoint.parts:
+        config = checkpoint.parts[0].config
+    return memory(inspect(checkpoint), config, checkpoint.tensors, request)
 
 
 def memory(
@@ -46,12 +57,13 @@ def memory(
     tensors: Iterable[TensorInfo] = (),
     request: Request | None = None,
 ) -> MemoryReport:
-    """What ``inspection``'s checkpoint takes to run and to train.
+    """What the checkpoint behind ``inspection`` takes to run and to train.
 
     ``config`` holds the JSON files beside the weights by name, ``tensors`` the checkpoint's, whose
     shapes are held against the config. Raises KeyError for an unknown engine or cache dtype.
     """
     request = request or Request()
+    inspection = whole(inspection)
     shape, findings = _checked(cache_shape(config, inspection), tensors, inspection.path)
     setting, source = setting_of(shape, request)
     weights = weight_terms(inspection)
@@ -70,14 +82,14 @@ def memory(
         cache=cache,
         overhead=overhead,
         total=_total(weights[0], cache, sizes, overhead),
-        per_token=_per_token(shape, request),
-        growth=_growth(shape, request),
+        per_token=_token_term("kv_cache_per_token", shape, request, growth=False),
+        growth=_token_term("kv_cache_growth", shape, request, growth=True),
         layers=cache_rows(shape),
         training=training_terms(_trained(inspection, shape, setting, request)),
         budget=request.budget,
         fit=fit_rows(weights, shape, setting, request) if request.budget is not None else (),
         notes=_notes(shape, request),
-        findings=findings,
+        findings=(*inspection.findings, *findings),
     )
 
 
@@ -86,6 +98,10 @@ def memory(
 
 def cache_shape(config: Mapping[str, Any], inspection: Inspection) -> CacheShape:
     """The cache's shape, from GGUF metadata or from the config beside the weights."""
+    if inspection.format == PIPELINE:
+        return CacheShape(
+            PIPELINE, none="each part of a pipeline reads its input anew at each step"
+        )
     if inspection.format == "gguf":
         return describe_gguf(inspection.metadata)
     for name in CONFIGS:
@@ -171,14 +187,6 @@ def _total(
     )
 
 
-def _per_token(shape: CacheShape, request: Request) -> MemoryTerm:
-    return _token_term("kv_cache_per_token", shape, request, growth=False)
-
-
-def _growth(shape: CacheShape, request: Request) -> MemoryTerm:
-    return _token_term("kv_cache_growth", shape, request, growth=True)
-
-
 def _token_term(name: str, shape: CacheShape, request: Request, growth: bool) -> MemoryTerm:
     """Bytes per token and sequence, from a cache of one token."""
     if shape.none or shape.unknown:
@@ -250,15 +258,29 @@ def adapter_parameters(inspection: Inspection, rank: int) -> tuple[tuple[int, in
     """Parameters of LoRA adapters: rank × (rows + columns) of each matrix.
 
     Low: on the attention's matrices; high: on the feed-forward ones too. None with a reason when
-    matrices are packed, so that their shapes are not those of the weights.
+    a matrix is packed so that neither side of it can be told.
     """
-    totals = {"attention": 0, "feed_forward": 0}
+    low = high = 0
     for group in inspection.groups:
-        if group.component not in totals or len(group.shape) != 2:
+        if group.component not in ("attention", "feed_forward") or len(group.shape) != 2:
             continue
-        if prod(group.shape) * group.count != group.parameters:
+        sides = _sides(group)
+        if sides is None:
             return None, f"unknown: {group.pattern} is packed, its own shape is not stored"
-        totals[group.component] += group.count * rank * sum(group.shape)
-    if not any(totals.values()):
+        low += rank * group.count * sides[0] if group.component == "attention" else 0
+        high += rank * group.count * sides[1]
+    if not high:
         return None, "unknown: no attention or feed-forward matrices were recognised"
-    return (totals["attention"], sum(totals.values())), ""
+    return (low, high), ""
+
+
+def _sides(group: Group) -> tuple[int, int] | None:
+    """Rows + columns of a matrix; a range when it is packed along one of them, or None."""
+    each = group.parameters // group.count if group.count else 0
+    rows, columns = group.shape
+    if rows * columns == each:
+        return rows + columns, rows + columns
+    if min(rows, columns) < 2 or each % rows or each % columns:
+        return None
+    packed = (rows + each // rows, columns + each // columns)
+    return min(packed), max(packed)

@@ -8,8 +8,6 @@ from weightkit.analyses.kv_cache import ANY, ENGINES, KV_TYPES, Setting
 from weightkit.architectures.caches import CacheShape
 from weightkit.reports import ESTIMATE, MemoryTerm
 
-CONTEXT_LIMIT = 1 << 40
-
 
 class Request(NamedTuple):
     """What the memory is asked for."""
@@ -30,7 +28,7 @@ def setting_of(shape: CacheShape, request: Request) -> tuple[Setting | None, str
     """What to size for, and where the context comes from; None when no context is known."""
     context = shape.context if request.context is None else request.context
     source = "the model's longest" if request.context is None else "as asked"
-    if context is None or context > CONTEXT_LIMIT:
+    if context is None:
         return None, ""
     engine = ENGINES[request.engine] if request.engine else ANY
     kv_type = KV_TYPES[request.kv_dtype]

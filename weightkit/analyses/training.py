@@ -83,13 +83,12 @@ def _term(part: Part, trained: Trained) -> MemoryTerm:
         return MemoryTerm(
             name, None, None, UNKNOWN, source=part.source, reason=trained.unknown[part.of]
         )
-    per = f"{part.low:.4g}" if part.low == part.high else f"{part.low:.4g}–{part.high:.4g}"
     return MemoryTerm(
         name,
         ceil(part.low * counts[0]),
         ceil(part.high * counts[1]),
         ESTIMATE,
-        formula=f"{per} B × parameters",
+        formula=f"{_per(part)} B × parameters",
         inputs={f"{part.of} parameters": counts[0] if counts[0] == counts[1] else list(counts)},
         source=part.source,
     )
@@ -120,10 +119,21 @@ def _activations(method: str, trained: Trained) -> MemoryTerm:
 
 def _total(method: str, parts: list[MemoryTerm]) -> MemoryTerm:
     name = f"{method}: total"
+    formula = " + ".join(map(_summand, parts))
     unknown = next((part for part in parts if part.kind == UNKNOWN), None)
     if unknown is not None:
-        return MemoryTerm(name, None, None, UNKNOWN, reason=unknown.reason)
+        return MemoryTerm(name, None, None, UNKNOWN, formula, reason=unknown.reason)
     low = sum(part.low or 0 for part in parts)
     high = sum(part.high or 0 for part in parts)
-    formula = " + ".join(part.name.split(": ", 1)[1] for part in parts)
-    return MemoryTerm(name, low, high, ESTIMATE, formula=formula)
+    return MemoryTerm(name, low, high, ESTIMATE, formula)
+
+
+def _summand(part: MemoryTerm) -> str:
+    """The name of a term with its factor: ``weights 4 B``."""
+    name = part.name.split(": ", 1)[1]
+    factor = next((row for row in PARTS if f"{row.method}: {row.name}" == part.name), None)
+    return name if factor is None else f"{name.split(',')[0]} {_per(factor)} B"
+
+
+def _per(part: Part) -> str:
+    return f"{part.low:.4g}" if part.low == part.high else f"{part.low:.3g}–{part.high:.3g}"

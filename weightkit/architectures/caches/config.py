@@ -132,12 +132,21 @@ def _nothing_kept(config: Mapping[str, Any], fields: Fields, model_type: str) ->
         return "a diffusion model's part reads its input anew at every step"
     if fields.get("use_bidirectional_attention") in (True, "all"):
         return "attention runs both ways: an embedding model"
+    if _encodes_only(config):
+        return "only the encoder of the model is here (architectures)"
     encoder = model_type in ENCODERS or outer in ENCODERS
     if encoder and fields.get("is_decoder") is not True:
         return f"{outer or model_type} is an encoder: it reads its input once"
     if _labels_images(config):
         return "a vision model without a language model"
     return ""
+
+
+def _encodes_only(config: Mapping[str, Any]) -> bool:
+    """T5EncoderModel and the like: the encoder half of a model, as pipelines use it."""
+    names = config.get("architectures")
+    first = names[0] if isinstance(names, list) and names else ""
+    return isinstance(first, str) and first.endswith("EncoderModel")
 
 
 def _labels_images(config: Mapping[str, Any]) -> bool:
