@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from weightkit.render.blocks import Bar, Cell, Column, Table, text_of
+from weightkit.render.blocks import RIGHT, Bar, Cell, Column, Table, Text, text_of
 from weightkit.text import safe_text
 
 GAP = 2
@@ -24,8 +24,13 @@ class Placed(NamedTuple):
     bar: bool
 
 
+def cleaned(table: Table) -> Table:
+    """``table`` with every text safe for a terminal and in one line."""
+    return table._replace(rows=[[_cleaned(cell) for cell in row] for row in table.rows])
+
+
 def place(table: Table, width: int | None, bars: bool) -> list[Placed]:
-    """The columns of ``table`` that fit in ``width`` cells.
+    """The columns of a cleaned ``table`` that fit in ``width`` cells.
 
     Too wide a table first loses its droppable columns, then folds its widest column. Bars take
     what is left over, and are not drawn at all without ``bars``.
@@ -66,8 +71,10 @@ def fold(text: str, width: int) -> list[str]:
 
 def pad(text: str, width: int, align: str) -> str:
     """``text`` filled with spaces to ``width`` cells."""
+    if text.isascii():
+        return text.rjust(width) if align == RIGHT else text.ljust(width)
     space = " " * (width - cells(text))
-    return space + text if align == "right" else text + space
+    return space + text if align == RIGHT else text + space
 
 
 def clean(cell: Cell) -> str:
@@ -75,12 +82,18 @@ def clean(cell: Cell) -> str:
     return safe_text(text_of(cell))
 
 
-def _natural(table: Table, index: int) -> Placed:
-    column = table.columns[index]
-    here = [row[index] for row in table.rows]
+def _cleaned(cell: Cell) -> Cell:
+    if isinstance(cell, str):
+        return safe_text(cell)
+    return cell._replace(text=safe_text(cell.text)) if isinstance(cell, Text) else cell
+
+
+def _natural(table: Table, at: int) -> Placed:
+    column = table.columns[at]
+    here = [row[at] for row in table.rows]
     bar = any(isinstance(cell, Bar) for cell in here)
-    widest = _BAR_MIN if bar else max((cells(clean(cell)) for cell in here), default=0)
-    return Placed(index, column, max(widest, cells(column.title)) if widest else 0, bar)
+    widest = _BAR_MIN if bar else max((cells(text_of(cell)) for cell in here), default=0)
+    return Placed(at, column, max(widest, cells(column.title)) if widest else 0, bar)
 
 
 def _total(shown: Sequence[Placed]) -> int:

@@ -7,8 +7,8 @@ from itertools import zip_longest
 from typing import Any
 
 from weightkit.render import figures
-from weightkit.render.blocks import Bar, Block, Cell, Facts, Lines, Table, Title
-from weightkit.render.layout import GAP, Placed, cells, clean, fold, pad, place
+from weightkit.render.blocks import Bar, Block, Cell, Facts, Lines, Table, Title, text_of
+from weightkit.render.layout import GAP, Placed, cells, clean, cleaned, fold, pad, place
 from weightkit.render.surface import Surface, to_encoding
 
 
@@ -21,6 +21,7 @@ def render(blocks: Iterable[Block], surface: Surface) -> str:
 
 def table_lines(table: Table, surface: Surface) -> Iterator[str]:
     """The lines of a table: titles, rows, and what was left out."""
+    table = cleaned(table)
     shown = place(table, surface.width, bars=surface.terminal)
     if not shown:
         return
@@ -92,4 +93,4 @@ def _row(texts: Sequence[str], shown: Sequence[Placed]) -> str:
 
 
 def _drawn(cell: Cell, width: int) -> str:
-    return figures.bar(cell.fraction, width) if isinstance(cell, Bar) else clean(cell)
+    return figures.bar(cell.fraction, width) if isinstance(cell, Bar) else text_of(cell)

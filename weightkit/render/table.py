@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from weightkit.render import figures, plain
 from weightkit.render.blocks import Bar, Block, Cell, Column, Facts, Lines, Table, Text, Title
-from weightkit.render.layout import GAP, Placed, cells, clean, place
+from weightkit.render.layout import GAP, Placed, cells, clean, cleaned, place
 from weightkit.render.surface import Surface, to_encoding
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def _table(block: Table, surface: Surface) -> Iterator[RenderableType]:
 
 
 def _colored_table(block: Table, surface: Surface) -> rich.table.Table:
+    block = cleaned(block)
     shown = place(block, surface.width or 100, bars=True)
     grid = _grid()
     grid.show_header = any(placed.column.title for placed in shown)
