@@ -87,3 +87,23 @@ def test_bash_accepts_its_completion(tmp_path: Path) -> None:
     script = tmp_path / "complete"
     script.write_text(run("completion", "bash"), encoding="utf-8")
     subprocess.run(["bash", "-n", script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("weightkit ins", "plain,inspect\n"),
+        ("weightkit inspect --by lay", "plain,layer\n"),
+        ("weightkit inspect fixt", "file,fixt\n"),
+        ("weightkit inspect x -o out", "file,out\n"),
+    ],
+)
+def test_what_is_completed(words: str, expected: str) -> None:
+    environ = {
+        "_WEIGHTKIT_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
+    }
+    result = CliRunner().invoke(group, [], prog_name="weightkit", env=environ)
+    assert result.stdout == expected
+    assert result.exit_code == 0

@@ -39,14 +39,22 @@ class Output:
     color: str
 
 
+def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """Let the shell complete names of files. (click.Path would, but also judges the files.)"""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
 def inputs(function: F) -> F:
     """``PATH...``, ``--files-from``; the command gets ``paths`` and ``files_from``."""
     return _all(
         function,
-        click.argument("paths", metavar="PATH...", nargs=-1),
+        click.argument("paths", metavar="PATH...", nargs=-1, shell_complete=complete_files),
         click.option(
             "--files-from",
             metavar="LIST",
+            shell_complete=complete_files,
             help="Read more paths from the file LIST, one per line (- is standard input).",
         ),
     )
@@ -71,7 +79,12 @@ def output(function: F) -> F:
         _gathered(function, "output", Output),
         click.option("--json", is_flag=True, help="Write JSON."),
         click.option(
-            "-o", "--output", "file", metavar="FILE", help="Write to FILE, whole or not at all."
+            "-o",
+            "--output",
+            "file",
+            metavar="FILE",
+            shell_complete=complete_files,
+            help="Write to FILE, whole or not at all.",
         ),
         click.option("-q", "--quiet", is_flag=True, help="No hints and no progress."),
         click.option(
