@@ -6,8 +6,10 @@ that came from a file is made fit for a terminal by the setters, so views need n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 LEFT, RIGHT = "left", "right"
 STYLES = ("", "title", "name", "number", "quiet", "note", "warning", "danger")
@@ -87,10 +89,16 @@ def more_line(have: int, limit: int) -> str:
     return f"… {have - limit:,} more (--limit 0 shows all)" if limit and have > limit else ""
 
 
-def limited(table: Table, limit: int) -> Table:
-    """``table`` with its first ``limit`` rows (0: all)."""
-    more = more_line(len(table.rows), limit)
-    return table._replace(rows=table.rows[:limit], more=more) if more else table
+def listed(
+    columns: Sequence[Column],
+    items: Sequence[T],
+    row: Callable[[T], Sequence[Cell]],
+    limit: int = 0,
+    title: str = "",
+) -> Table:
+    """A table with a ``row`` for each of the first ``limit`` items (0: all); only those are made."""
+    shown = items[:limit] if limit else items
+    return Table(columns, [*map(row, shown)], title, more_line(len(items), limit))
 
 
 def text_of(cell: Cell) -> str:

@@ -18,10 +18,10 @@ from weightkit.render.blocks import (
     Title,
     Wish,
     joined,
-    limited,
+    listed,
 )
 from weightkit.render.json import plain, record
-from weightkit.reports import Inspection, Parameters, Share
+from weightkit.reports import FileEntry, Group, Inspection, Parameters, SetSummary, Share
 
 _GROUPS, _METADATA, _FILES, _TIED, _DTYPES = 40, 10, 8, 5, 4
 """How many rows of each section the default view shows."""
@@ -138,9 +138,8 @@ def _shares(report: Inspection, wish: Wish) -> Iterator[Block]:
             Share(row.component, row.tensors, row.parameters, row.nbytes)
             for row in report.components
         ]
-    yield from _if_any(
-        _share_table(report, by, listing.ordered(shares, wish.sort)), wish.limit or 0
-    )
+    shares = listing.ordered(shares, wish.sort)
+    yield from _if_any(_share_table(report, by, shares, wish.limit or 0))
 
 
 def _parts(report: Inspection, wish: Wish) -> Iterator[Block]:
@@ -149,10 +148,10 @@ def _parts(report: Inspection, wish: Wish) -> Iterator[Block]:
         Share(_base(part.path), part.tensors, part.parameters.total or 0, part.nbytes)
         for part in report.parts
     ]
-    yield from _if_any(_share_table(report, "part", shares), 0)
+    yield from _if_any(_share_table(report, "part", shares))
 
 
-def _share_table(report: Inspection, by: str, shares: list[Share]) -> Table:
+def _share_table(report: Inspection, by: str, shares: list[Share], limit: int = 0) -> Table:
     columns = [
         Column(by, style="name"),
         Column("tensors", RIGHT, drop=1),
@@ -162,23 +161,21 @@ def _share_table(report: Inspection, by: str, shares: list[Share]) -> Table:
         Column("size", RIGHT),
     ]
     whole = sum(row.parameters for row in shares)
-    rows = [
-        (
-            (_inside(row.key, report) if by == "file" else row.key) or f"(no {by})",
-            figures.exact(row.tensors),
-            figures.exact(row.parameters),
-            figures.share(row.parameters, whole),
-            Bar(row.parameters / whole if whole else 0.0),
-            figures.size(row.nbytes),
+
+    def row(share: Share) -> Sequence[Cell]:
+        return (
+            (_inside(share.key, report) if by == "file" else share.key) or f"(no {by})",
+            figures.exact(share.tensors),
+            figures.exact(share.parameters),
+            figures.share(share.parameters, whole),
+            Bar(share.parameters / whole if whole else 0.0),
+            figures.size(share.nbytes),
         )
-        for row in shares
-    ]
-    return Table(columns, rows)
+
+    return listed(columns, shares, row, limit)
 
 
 def _sets(report: Inspection, wish: Wish) -> Iterator[Block]:
-    if len(report.sets) < 2:
-        return
     columns = [
         Column("set", style="name"),
         Column("kind"),
@@ -186,17 +183,18 @@ def _sets(report: Inspection, wish: Wish) -> Iterator[Block]:
         Column("elements", RIGHT, drop=1),
         Column("size", RIGHT),
     ]
-    rows = [
-        (
-            row.key or "(top level)",
-            f"{row.kind}, shown here" if row.main else row.kind,
-            figures.exact(row.tensors),
-            figures.exact(row.elements),
-            figures.size(row.nbytes),
-        )
-        for row in report.sets
-    ]
-    yield Table(columns, rows)
+    if len(report.sets) > 1:
+        yield listed(columns, report.sets, _set_row)
+
+
+def _set_row(row: SetSummary) -> Sequence[Cell]:
+    return (
+        row.key or "(top level)",
+        f"{row.kind}, shown here" if row.main else row.kind,
+        figures.exact(row.tensors),
+        figures.exact(row.elements),
+        figures.size(row.nbytes),
+    )
 
 
 def _groups(report: Inspection, wish: Wish) -> Iterator[Block]:
@@ -208,39 +206,40 @@ def _groups(report: Inspection, wish: Wish) -> Iterator[Block]:
         Column("parameters", RIGHT, drop=2),
         Column("size", RIGHT, drop=1),
     ]
-    rows = [
-        (
-            group.pattern,
-            figures.shape(group.shape),
-            group.dtype,
-            f"×{group.count:,}" if group.count > 1 else "",
-            figures.short(group.parameters),
-            figures.size(group.nbytes),
-        )
-        for group in listing.ordered([*report.groups], wish.sort)
-    ]
-    yield from _if_any(Table(columns, rows), _limit(wish, _GROUPS))
+    groups = listing.ordered([*report.groups], wish.sort)
+    yield from _if_any(listed(columns, groups, _group_row, _limit(wish, _GROUPS)))
+
+
+def _group_row(group: Group) -> Sequence[Cell]:
+    return (
+        group.pattern,
+        figures.shape(group.shape),
+        group.dtype,
+        f"×{group.count:,}" if group.count > 1 else "",
+        figures.short(group.parameters),
+        figures.size(group.nbytes),
+    )
 
 
 def _files(report: Inspection, wish: Wish) -> Iterator[Block]:
     if len(report.files) < 2 or report.by == "file" or report.parts:
         return
     columns = [Column("file", style="name"), Column("tensors", RIGHT), Column("size", RIGHT)]
-    rows = [
-        (_inside(entry.path, report), figures.exact(entry.tensors), figures.size(entry.size))
-        for entry in report.files
-    ]
-    yield limited(Table(columns, rows), _limit(wish, _FILES))
+
+    def row(entry: FileEntry) -> Sequence[Cell]:
+        return _inside(entry.path, report), figures.exact(entry.tensors), figures.size(entry.size)
+
+    yield listed(columns, report.files, row, _limit(wish, _FILES))
 
 
 def _metadata(report: Inspection, wish: Wish) -> Iterator[Block]:
-    yield from _if_any(values.table(report.metadata, _limit(wish, _METADATA)), 0)
+    yield from _if_any(values.table(report.metadata, _limit(wish, _METADATA)))
 
 
 def _tied(report: Inspection, wish: Wish) -> Iterator[Block]:
-    rows = [(_chain(names),) for names in report.tied]
-    table = Table([Column("tied (one memory, several names)")], rows)
-    yield from _if_any(table, _limit(wish, _TIED))
+    columns = [Column("tied (one memory, several names)")]
+    limit = _limit(wish, _TIED)
+    yield from _if_any(listed(columns, report.tied, lambda names: (_chain(names),), limit))
 
 
 def _findings(report: Inspection, wish: Wish) -> Iterator[Block]:
@@ -259,7 +258,7 @@ def _explained(report: Inspection, wish: Wish) -> Iterator[Block]:
 
 def _chosen_metadata(report: Inspection, wish: Wish) -> Iterator[Block]:
     if wish.pattern in ("", "*"):
-        yield from _if_any(values.table(report.metadata, wish.limit or 0), 0)
+        yield from _if_any(values.table(report.metadata, wish.limit or 0))
     elif wish.pattern in report.metadata:
         yield from values.whole(report.metadata[wish.pattern])
 
@@ -293,9 +292,9 @@ def _limit(wish: Wish, default: int) -> int:
     return default if wish.limit is None else wish.limit
 
 
-def _if_any(table: Table, limit: int) -> Iterator[Block]:
+def _if_any(table: Table) -> Iterator[Block]:
     if table.rows:
-        yield limited(table, limit)
+        yield table
 
 
 def _chain(names: Sequence[str]) -> str:

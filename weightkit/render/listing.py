@@ -12,11 +12,10 @@ from weightkit.render.blocks import (
     Cell,
     Column,
     Facts,
-    Table,
     Title,
     Wish,
     joined,
-    more_line,
+    listed,
 )
 from weightkit.reports import TensorRow
 
@@ -44,7 +43,7 @@ def ordered(rows: list[Any], sort: str) -> list[Any]:
 def to_blocks(rows: Iterable[TensorRow], wish: Wish) -> Iterator[Block]:
     """A line per chosen tensor, up to ``wish.limit``."""
     tensors = chosen(rows, wish)
-    limit = wish.limit or len(tensors)
+    several = len({tensor.file for tensor in tensors}) > 1
     columns = [
         Column("tensor", style="name"),
         Column("shape"),
@@ -52,11 +51,12 @@ def to_blocks(rows: Iterable[TensorRow], wish: Wish) -> Iterator[Block]:
         Column("parameters", RIGHT, drop=3),
         Column("size", RIGHT, drop=2),
         Column("component", drop=1),
+        Column("offset", RIGHT, drop=5),
+        Column("file" if several else "", drop=6),
         Column("", style="quiet", drop=4),
     ]
-    more = more_line(len(tensors), limit)
     if tensors:
-        yield Table(columns, [_row(tensor) for tensor in tensors[:limit]], more=more)
+        yield listed(columns, tensors, lambda tensor: _row(tensor, several), wish.limit or 0)
 
 
 def explained(row: TensorRow) -> Iterator[Block]:
@@ -80,7 +80,7 @@ def explained(row: TensorRow) -> Iterator[Block]:
     yield Facts([fact for fact in facts if fact[1]])
 
 
-def _row(row: TensorRow) -> Sequence[Cell]:
+def _row(row: TensorRow, several: bool) -> Sequence[Cell]:
     return (
         row.name,
         figures.shape(row.shape),
@@ -88,6 +88,8 @@ def _row(row: TensorRow) -> Sequence[Cell]:
         figures.exact(row.parameters),
         figures.size(row.nbytes),
         row.component,
+        f"0x{row.offset:x}",
+        row.file.rpartition("/")[2] if several else "",
         _remark(row),
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
-from weightkit.render.blocks import Block, Column, Lines, Table
+from weightkit.render.blocks import Block, Column, Lines, Table, listed
 from weightkit.render.json import plain
 from weightkit.tensors import ArrayRef
 
@@ -24,13 +25,9 @@ def brief(value: Any, depth: int = 0) -> str:
 
 def table(metadata: Mapping[str, Any], limit: int) -> Table:
     """A line for each key, up to ``limit`` (0: all)."""
-    rows = [(key, brief(value)) for key, value in metadata.items()]
-    more = len(rows) - limit if limit else 0
-    return Table(
-        [Column("metadata", style="name"), Column("")],
-        rows[:limit] if limit else rows,
-        more=f"… {more:,} more (--metadata shows all)" if more > 0 else "",
-    )
+    columns = [Column("metadata", style="name"), Column("")]
+    found = listed(columns, [*metadata], lambda key: (key, brief(metadata[key])), limit)
+    return found._replace(more=found.more.replace("--limit 0", "--metadata"))
 
 
 def whole(value: Any) -> Iterator[Block]:
@@ -47,7 +44,7 @@ def whole(value: Any) -> Iterator[Block]:
 
 def _brief_items(value: Any, depth: int) -> str:
     if isinstance(value, Mapping):
-        shown = [f"{key}: {brief(value[key], depth + 1)}" for key in [*value][:_ITEMS]]
+        shown = [f"{key}: {brief(value[key], depth + 1)}" for key in islice(value, _ITEMS)]
         opening, closing = "{}"
     else:
         shown = [brief(item, depth + 1) for item in value[:_ITEMS]]
