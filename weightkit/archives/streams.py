@@ -6,7 +6,6 @@ A file may hold several streams one after another, which their readers join.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 from weightkit.archives.budget import Budget
 from weightkit.archives.inflating import MAX_DICTIONARY, Decoder, Zlib, bz2_decoder, run
@@ -42,12 +41,35 @@ def _lzma(form: str) -> Decoder:
     return lzma.LZMADecompressor(getattr(lzma, form), memlimit=_XZ_MEMORY)
 
 
-def _lz4() -> Decoder:
-    try:
-        import lz4.frame
-    except ImportError as error:
-        raise MissingExtra("lz4 is needed: pip install 'weightkit[lz4]'", code="WK004") from error
-    return cast(Decoder, lz4.frame.LZ4FrameDecompressor())
+class _Lz4:
+    """lz4's decompressor, which is nearly like the others."""
+
+    def __init__(self) -> None:
+        try:
+            import lz4.frame
+        except ImportError as error:
+            message = "lz4 is needed: pip install 'weightkit[lz4]'"
+            raise MissingExtra(message, code="WK004") from error
+        self._inner = lz4.frame.LZ4FrameDecompressor()
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._inner.needs_input)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data or b""
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        try:
+            out: bytes = self._inner.decompress(data, max_length)
+        except RuntimeError as error:  # what lz4 raises over broken data
+            raise ValueError(str(error)) from error
+        return out
 
 
 DECODERS: dict[str, Callable[[], Decoder]] = {
@@ -56,7 +78,7 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "bz2": bz2_decoder,
     "xz": lambda: _lzma("FORMAT_XZ"),
     "lzma": lambda: _lzma("FORMAT_ALONE"),
-    "lz4": _lz4,
+    "lz4": _Lz4,
 }
 
 
