@@ -168,6 +168,7 @@ class Program:
         "opcodes",
         "persistents",
         "protocol",
+        "reader",
         "root",
         "start",
         "stop_code",
@@ -179,6 +180,8 @@ class Program:
         self.start = start
         self.end = start
         self.protocol = 0
+        self.reader: Any = None
+        """Holds the bytes that offsets count in (a weightkit.source.Reader)."""
         self.globals: list[Global] = []
         self.calls: list[Call] = []
         self.persistents: list[Persistent] = []

@@ -327,3 +327,39 @@ class MemoryReport:
     fit: tuple[FitRow, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramText:
+    """One pickle as pseudo-Python: (offset, line) of each import and call."""
+
+    entry: str
+    start: int
+    lines: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedFile:
+    """A file and its verdict: safe, review, unsafe, or unscanned (never reported as clean)."""
+
+    path: str
+    verdict: str
+    format: str
+    findings: tuple[Finding, ...]
+    programs: tuple[ProgramText, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedFile:
+    """A file of a folder that is no weight file, and why we think so."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """What ``weightkit scan`` looked at, and what it passed over."""
+
+    files: tuple[ScannedFile, ...]
+    skipped: tuple[SkippedFile, ...] = ()

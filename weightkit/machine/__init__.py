@@ -41,6 +41,7 @@ def read_program(
     """
     machine = Machine(source, start, limits, inline)
     machine.program.entry = entry or source.entry
+    machine.program.reader = source
     collecting = gc.isenabled()
     gc.disable()  # nothing here is garbage until the program is; collecting would double the time
     try:

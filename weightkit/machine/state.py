@@ -10,6 +10,7 @@ from weightkit.programs import Call, Global, Program
 from weightkit.source import Reader
 
 _WINDOW = 1 << 18
+_SPARSE_MEMO = 64
 _PAD = bytes(16)
 """Longer than any operand of fixed size, so that those are unpacked without a bounds check."""
 
@@ -72,6 +73,7 @@ class Machine:
         self.nodes = 0
         self.text = 0
         self.frame_end = 0
+        self.lines = 0  # opcodes with a text operand, which protocol 4 and 5 have no use for
         self.base = start
         self.buf = b""
         self.i = 0
@@ -99,7 +101,19 @@ class Machine:
             # Only the stack raises this: the window is padded and the memo is a dict.
             program.stop_code, program.stopped = "WK302", "stack underflow"
         program.end = min(self.base + self.i, self.source.size)
+        self._check_style()
         program.opcodes = next(numbers, self.limits.opcodes + 1) - 1
+
+    def _check_style(self) -> None:
+        """Note what runs, but what no pickler writes."""
+        program = self.program
+        if self.lines and program.protocol >= 4:
+            message = f"{self.lines} opcodes of protocol 0 in a pickle of protocol {program.protocol}"
+            program.faults.append(("WK311", program.start, message))
+        highest = max(self.memo, default=0)
+        if highest > _SPARSE_MEMO * (len(self.memo) + 1024):
+            message = f"memo entry {highest} is set, of {len(self.memo)}"
+            program.faults.append(("WK312", program.end, message))
 
     # Bytes
 
@@ -157,6 +171,7 @@ class Machine:
 
     def line(self) -> bytes:
         """The operand up to the next newline, without it."""
+        self.lines += 1
         i = self.i
         j = self.buf.find(b"\n", i, self.end)
         if j >= 0:

@@ -85,6 +85,22 @@ RULES = [
         LOOK,
     ),
     Rule(
+        "WK311",
+        "pickle-hand-made",
+        "warning",
+        "A pickle mixes opcodes that no pickler writes together.",
+        "It was put together by hand; readers may disagree about where its frames end.",
+        LOOK,
+    ),
+    Rule(
+        "WK312",
+        "pickle-memo-sparse",
+        "warning",
+        "A pickle sets a memo entry far beyond those before it.",
+        "CPython's unpickler makes room for all entries up to it: gigabytes for a few bytes.",
+        DO_NOT_LOAD,
+    ),
+    Rule(
         "WK320",
         "torch-storage-missing",
         "danger",

@@ -1,0 +1,79 @@
+"""The view of ``weightkit scan``: a verdict per file, and everything behind it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from weightkit.render import figures
+from weightkit.render.blocks import Block, Cell, Column, Facts, Lines, Table, Text, Title, Wish
+from weightkit.render.json import plain
+from weightkit.reports import SEVERITIES, Finding, ScannedFile, ScanReport
+
+STYLES = {"safe": "note", "review": "warning", "unscanned": "warning", "unsafe": "danger"}
+
+
+def to_json(report: ScanReport, wish: Wish) -> dict[str, Any]:
+    """``files[]``, each with path, verdict and findings; ``skipped[]``; counts by verdict."""
+    return {
+        "summary": _counts(report),
+        "files": [plain(item) for item in report.files],
+        "skipped": [plain(item) for item in report.skipped],
+    }
+
+
+def _counts(report: ScanReport) -> dict[str, int]:
+    counts = Counter(item.verdict for item in report.files)
+    kinds = ("safe", "review", "unsafe", "unscanned")
+    return {**{kind: counts[kind] for kind in kinds}, "skipped": len(report.skipped)}
+
+
+def to_blocks(report: ScanReport, wish: Wish) -> Iterator[Block]:
+    """Files with something to say in full, then what was looked at altogether."""
+    for item in report.files:
+        yield Title(item.path, item.verdict)
+        if item.findings:
+            yield _table(item)
+        for program in item.programs:
+            rows = [f"0x{offset:<8x} {line}" for offset, line in program.lines]
+            yield Lines(rows, f"{program.entry or 'pickle'} @ 0x{program.start:x}")
+    yield Facts([("scanned", _summary(report))])
+
+
+def _summary(report: ScanReport) -> str:
+    counts = _counts(report)
+    scanned = len(report.files) - counts["unscanned"]
+    kinds = ", ".join(
+        f"{counts[kind]} {kind}" for kind in ("unsafe", "review", "safe") if counts[kind]
+    )
+    text = f"{scanned} of {len(report.files)} files{': ' + kinds if kinds else ''}"
+    if counts["unscanned"]:
+        text += f"; {counts['unscanned']} unscanned"
+    if report.skipped:
+        text += f"; {len(report.skipped)} skipped (no weight files)"
+    return text
+
+
+def _table(item: ScannedFile) -> Table:
+    ranked = sorted(item.findings, key=lambda found: -SEVERITIES.index(found.severity))
+    rows: list[list[Cell]] = []
+    for found in ranked:
+        rows.append([Text(found.severity, found.severity), Text(found.code, "quiet"), _line(found)])
+        for label, text in _details(found):
+            rows.append([Text("", ""), Text(label, "quiet"), text])
+    return Table([Column(""), Column(""), Column("")], rows)
+
+
+def _line(found: Finding) -> str:
+    where = figures.place("", found.offset, found.entry)
+    return f"{found.message}  {where}" if where else found.message
+
+
+def _details(found: Finding) -> Iterator[tuple[str, str]]:
+    if found.evidence:
+        yield "would run", found.evidence
+    if found.effect:
+        yield "effect", found.effect
+    if found.severity != "note":
+        yield "do", found.remedy
