@@ -11,16 +11,19 @@ from __future__ import annotations
 import re
 from functools import cache
 from math import prod
-from typing import NamedTuple
 
 from weightkit.dtypes import SAFETENSORS, DType, opaque
 from weightkit.errors import FormatError
+from weightkit.formats.safetensors.columns import U64, Columns, Place
 from weightkit.formats.safetensors.forms import sweep
-from weightkit.formats.safetensors.layout import Columns, Entry, walk
-from weightkit.formats.safetensors.serde import U64, Member, Parser, Text, Value, brief
+from weightkit.formats.safetensors.layout import Entry, brief, walk
+from weightkit.formats.safetensors.serde import Member, Parser, Text, Value
 from weightkit.rules import Faults
+from weightkit.tensors import TensorInfo
 
 MAX_TENSORS = 250_000
+MAX_SEARCH = 4 << 20
+"""Characters of a metadata value that are searched for code."""
 FIELDS = ("dtype", "shape", "data_offsets")
 _METADATA = "__metadata__"
 
@@ -39,37 +42,36 @@ _CODE = (
 
 
 @cache
+def _code_expression() -> re.Pattern[str]:
+    return re.compile(_CODE)
+
+
+@cache
 def _entry_expression() -> re.Pattern[bytes]:
     """An entry with just its three fields, in any order and spacing: all that a sane writer makes."""
     text = _ENTRY.replace(b"~", rb"[\ \t\n\r]*+").replace(b"INT", _INT)
     return re.compile(text, re.VERBOSE)
 
 
-class Header(NamedTuple):
-    """What could be told of a header."""
-
-    metadata: dict[str, str]
-    columns: Columns
-
-
 def read_header(
-    header: bytes, base: int, data_nbytes: int, faults: Faults, *, whole: bool = True
-) -> Header:
-    """Read the header's text, which starts at file offset ``base``; faults go to ``faults``.
+    header: bytes, base: int, data_nbytes: int, place: Place, faults: Faults, *, whole: bool = True
+) -> tuple[dict[str, str], tuple[TensorInfo, ...]]:
+    """The metadata and tensors of a header; faults go to ``faults``.
 
+    ``header`` is its text, which starts at file offset ``base``.
     ``data_nbytes`` bytes of data follow it. ``whole=False``: the file ends inside the header, which
     is a fault already; then its end and the places of the data are no faults of their own.
     """
-    reading = _Reading(header, base, data_nbytes, faults)
+    reading = _Reading(header, base, data_nbytes, place, faults)
     try:
         reading.run()
     except FormatError as error:
         if whole or error.offset != base + len(header):
             faults.add(error.code, error.message, error.offset, tensor=reading.name)
     else:
-        if whole and reading.columns is None:
+        if whole and reading.swept is None:
             walk(reading.told(), base + len(header), data_nbytes, faults)
-    return Header(reading.metadata, reading.columns or _columns(reading.told()))
+    return reading.metadata, reading.swept or place(_columns(reading.told()))
 
 
 def _columns(entries: list[Entry]) -> Columns:
@@ -86,12 +88,15 @@ def _columns(entries: list[Entry]) -> Columns:
 class _Reading:
     """One pass over a header."""
 
-    def __init__(self, header: bytes, base: int, data_nbytes: int, faults: Faults) -> None:
+    def __init__(
+        self, header: bytes, base: int, data_nbytes: int, place: Place, faults: Faults
+    ) -> None:
         self.parser = Parser(header, base)
+        self.place = place
         self.faults = faults
         self.data_nbytes = data_nbytes
         self.metadata: dict[str, str] = {}
-        self.columns: Columns | None = None
+        self.swept: tuple[TensorInfo, ...] | None = None
         """Set when the sweep took all entries at once."""
         self.name = ""
         """Of the tensor that is being read."""
@@ -131,8 +136,8 @@ class _Reading:
         parser = self.parser
         if self._count or parser.text.startswith(b'"__metadata__"', parser.at):
             return False
-        self.columns = sweep(parser.text, parser.at, self.data_nbytes)
-        return self.columns is not None
+        self.swept = sweep(parser.text, parser.at, self.data_nbytes, self.place)
+        return self.swept is not None
 
     def _member(self) -> None:
         parser = self.parser
@@ -185,7 +190,7 @@ class _Reading:
         if key in self.metadata:
             self._add("WK157", f"a second metadata {brief(key)}; readers keep the last", at)
         self.metadata[key] = value.value.value
-        if found := re.search(_CODE, self.metadata[key]):
+        if found := _code_expression().search(self.metadata[key], 0, MAX_SEARCH):
             what = f"metadata {brief(key)} holds {found[0]!r}, which looks like code"
             self._add("WK160", what, value.at)
 

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from operator import mod, sub
 from typing import NamedTuple
 
 from weightkit.dtypes import SAFETENSORS, DType
-from weightkit.formats.safetensors.layout import Columns, alignment, bits_of
-from weightkit.formats.safetensors.serde import U64
+from weightkit.formats.safetensors.columns import U64, Columns, Place, alignment, bits_of
+from weightkit.tensors import TensorInfo
 
 MAX_SWEEP = 16 << 20
 """Bytes of header; what the sweep keeps in memory is some ten times that at worst."""
-MAX_ENTRY = 1 << 16
-"""Characters of the first entry, by which the form is told."""
+MAX_HEAD = 1 << 16
+"""Bytes of metadata, and characters of the first entry, by which the form is told."""
+CODE_WORDS = ("eval", "exec", "__import__", "os.", "subprocess", "<script", "pickle")
+"""What every piece of text has in it that ``entries`` takes for code."""
+
+_PIECE = 1 << 18
+_METADATA = b'{"__metadata__":'
+_AS_TUPLES = json.JSONDecoder(object_pairs_hook=tuple)
 
 _TEMPLATES = (
     # safetensors itself, and most who imitate it
@@ -37,8 +44,6 @@ _GROUPS = {
     "START": "([0-9]{1,20}+",
     "END": "[0-9]{1,20}+)",
 }
-
-
 _STRIDE = 4
 """A match's three groups, and the text before it."""
 
@@ -54,79 +59,119 @@ class Form(NamedTuple):
     """What stands between DTYPE and DIMS."""
 
 
-class Geometry(NamedTuple):
-    """What one DTYPE to DIMS says."""
-
-    dtype: DType
-    shape: tuple[int, ...]
-    nbytes: int
-    alignment: int
+Geometry = tuple[DType, tuple[int, ...], int, int]
+"""What one DTYPE to DIMS says: dtype, shape, bytes, alignment."""
 
 
-def sweep(header: bytes, at: int, data_nbytes: int) -> Columns | None:
+def plain_head(header: bytes) -> tuple[dict[str, str], int] | None:
+    """The metadata at a header's start and where the entries begin, or None for a closer look.
+
+    Not None means: there is none, or a short object of ASCII texts, each key once, nothing in it
+    that looks like code.
+    """
+    if not header.startswith(_METADATA):
+        return ({}, 1) if header.startswith(b"{") else None
+    head = header[:MAX_HEAD].decode("latin-1")  # a character per byte; what is not ASCII is refused
+    at = len(_METADATA)
+    try:
+        pairs, at = _AS_TUPLES.raw_decode(head, at + head.startswith(" ", at))
+    except (ValueError, RecursionError):
+        return None
+    if not (isinstance(pairs, tuple) and all(map(_is_plain, pairs))):
+        return None
+    metadata = dict(pairs)
+    if len(metadata) < len(pairs) or not head.startswith(",", at):
+        return None
+    return metadata, at + 1 + head.startswith(" ", at + 1)
+
+
+def _is_plain(pair: tuple[str, object]) -> bool:
+    key, value = pair
+    return (
+        isinstance(value, str)
+        and f"{key}{value}".isascii()
+        and not any(map(value.__contains__, CODE_WORDS))
+    )
+
+
+def sweep(header: bytes, at: int, data_nbytes: int, place: Place) -> tuple[TensorInfo, ...] | None:
     """All tensors of a header whose entries start at ``at``, or None if that takes a closer look.
 
     Not None means: valid JSON in a writer's form, no name twice, every dtype known, and the
     tensors tile the ``data_nbytes`` bytes of data without hole, overlap or misalignment.
     """
-    text = _entries_text(header, at)
-    form = _form_of(text)
-    if form is None:
-        return None
-    # Text, then the groups of a match, then text, ...: the texts between matches must be empty.
-    pieces = form.pattern.split(text)
-    names, kinds, places = (pieces[column::_STRIDE] for column in form.columns)
-    if any(pieces[::_STRIDE]) or len({*names, "__metadata__"}) <= len(names):
-        return None
-    spans = _spans(places, data_nbytes)
-    return _columns(form, names, kinds, *spans) if spans else None
-
-
-def _spans(places: list[str], data_nbytes: int) -> tuple[list[int], list[int]] | None:
-    """Starts and ends, if they tile the data."""
-    try:
-        numbers = json.loads(f"[{','.join(places)}]")
-    except ValueError:  # a leading zero, which the expression lets pass
-        return None
-    starts, ends = numbers[::2], numbers[1::2]
-    firsts, lasts = starts, ends
-    if starts[1:] != ends[:-1]:  # not in the order of the data
-        firsts, lasts = map(list, zip(*sorted(zip(starts, ends, strict=True)), strict=True))
-    if firsts[0] or firsts[1:] != lasts[:-1] or lasts[-1] != data_nbytes:
-        return None
-    return starts, ends
-
-
-def _columns(
-    form: Form, names: list[str], kinds: list[str], starts: list[int], ends: list[int]
-) -> Columns | None:
-    known = {kind: _geometry(kind, form) for kind in set(kinds)}
-    if None in known.values():
-        return None
-    dtypes, shapes, sizes, alignments = zip(*map(known.__getitem__, kinds), strict=True)
-    aligned = not any(map(mod, starts, alignments))
-    if not aligned or tuple(map(sub, ends, starts)) != sizes:
-        return None
-    return Columns(names, dtypes, shapes, starts, sizes)
-
-
-def _entries_text(header: bytes, at: int) -> str:
-    """What stands between ``at`` and the closing brace; "" where the slow reader must look."""
     end = header.rfind(b"}", at)
-    if header[end - 1 : end] != b"}" or end - at > MAX_SWEEP:
-        return ""
-    if header[end + 1 :].strip(b" \t\n\r"):
-        return ""
+    if header[end - 1 : end] != b"}" or header[end + 1 :].strip(b" \t\n\r"):
+        return None
+    form = _form_of(header[at : min(end, at + MAX_HEAD)].decode("latin-1"))
+    if form is None or end - at > MAX_SWEEP:
+        return None
+    sweeping = _Sweep(form, place)
     try:
-        return str(memoryview(header)[at:end], "utf-8")
-    except UnicodeDecodeError:
-        return ""
+        for text in _pieces(header, at, end, form):
+            sweeping.take(text)
+        return sweeping.finish(data_nbytes)
+    except ValueError:
+        return None
+
+
+def _pieces(header: bytes, at: int, end: int, form: Form) -> Iterator[str]:
+    """The entries' text in pieces: what one piece leaves behind is overwritten by the next."""
+    boundary = f']}}{form.separator}"'.encode()
+    with memoryview(header) as view:
+        while at < end:
+            cut = header.rfind(boundary, at, min(at + _PIECE, end)) + len(boundary) - 1
+            cut = end if cut <= at or at + _PIECE >= end else cut
+            yield str(view[at:cut], "utf-8")
+            at = cut
+
+
+class _Sweep:
+    """The tensors in the making. Raises ValueError where a closer look is needed."""
+
+    def __init__(self, form: Form, place: Place) -> None:
+        self.form = form
+        self.place = place
+        self.known: dict[str, Geometry] = {}
+        self.names: set[str] = {"__metadata__"}
+        self.numbers: list[int] = []
+        self.tensors: list[TensorInfo] = []
+
+    def take(self, text: str) -> None:
+        # Text, the groups of a match, text, ...: the texts around the matches must be empty.
+        pieces = self.form.pattern.split(text)
+        names, kinds, places = (pieces[column::_STRIDE] for column in self.form.columns)
+        known = self.known
+        for kind in {*kinds} - known.keys():
+            known[kind] = _geometry(kind, self.form)
+        numbers = json.loads(f"[{','.join(places)}]")  # refuses a leading zero
+        starts = numbers[::2]
+        dtypes, shapes, sizes, alignments = zip(*map(known.__getitem__, kinds), strict=True)
+        crooked = any(map(mod, starts, alignments))
+        if crooked or any(pieces[::_STRIDE]) or tuple(map(sub, numbers[1::2], starts)) != sizes:
+            raise ValueError
+        self.names.update(names)
+        self.numbers += numbers
+        self.tensors += self.place(Columns(names, dtypes, shapes, starts, sizes))
+
+    def finish(self, data_nbytes: int) -> tuple[TensorInfo, ...]:
+        repeated = len(self.names) <= len(self.tensors)
+        if repeated or not _tile(self.numbers[::2], self.numbers[1::2], data_nbytes):
+            raise ValueError
+        return tuple(self.tensors)
+
+
+def _tile(starts: list[int], ends: list[int], data_nbytes: int) -> bool:
+    if starts[1:] != ends[:-1]:  # not in the order of the data
+        pairs = sorted(zip(starts, ends, strict=True))
+        starts, ends = [start for start, _ in pairs], [end for _, end in pairs]
+    return starts[0] == 0 and starts[1:] == ends[:-1] and ends[-1] == data_nbytes
 
 
 def _form_of(text: str) -> Form | None:
     for separator, template in _TEMPLATES:
         form = _compile(separator, template)
-        if form.pattern.match(text, 0, MAX_ENTRY):
+        if form.pattern.match(text):
             return form
     return None
 
@@ -144,14 +189,14 @@ def _compile(separator: str, template: str) -> Form:
     )
 
 
-def _geometry(kind: str, form: Form) -> Geometry | None:
+def _geometry(kind: str, form: Form) -> Geometry:
     name, _, dims = kind.partition(form.between)
     dtype = SAFETENSORS.get(name)
     comma = form.separator
     numbers = [int(dim) for dim in dims.split(comma) if dim.isdigit() and len(dim) <= 20]
     if dtype is None or comma.join(map(str, numbers)) != dims or max(numbers, default=0) > U64:
-        return None
+        raise ValueError
     bits = bits_of(dtype, tuple(numbers))
     if bits is None or bits % 8:
-        return None
-    return Geometry(dtype, tuple(numbers), bits // 8, alignment(dtype))
+        raise ValueError
+    return dtype, tuple(numbers), bits // 8, alignment(dtype)

@@ -1,19 +1,13 @@
-"""Where tensors lie, and one sorted walk that proves it: no hole, no overlap, sizes agree."""
+"""One sorted walk over the tensors that proves them: no hole, no overlap, sizes agree."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from itertools import repeat
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from weightkit.dtypes import DType
-from weightkit.formats.safetensors.serde import U64, brief
+from weightkit.formats.safetensors.columns import alignment, bits_of
 from weightkit.rules import Faults
-from weightkit.source import Reader
-from weightkit.tensors import RAW, Extent, TensorInfo
-
-Record = TypeVar("Record", Extent, TensorInfo)
 
 
 class Entry(NamedTuple):
@@ -26,56 +20,6 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
     start: int
     end: int
-
-
-class Columns(NamedTuple):
-    """All tensors, in header order; a column of 50,000 is made and checked at C speed."""
-
-    names: Sequence[str] = ()
-    dtypes: Sequence[DType] = ()
-    shapes: Sequence[tuple[int, ...]] = ()
-    starts: Sequence[int] = ()
-    sizes: Sequence[int] = ()
-
-
-def alignment(dtype: DType) -> int:
-    """Bytes that an element's address should be a multiple of."""
-    if dtype.items > 1 or dtype.kind == "opaque":
-        return 1
-    return dtype.nbytes // 2 if dtype.kind == "complex" else dtype.nbytes
-
-
-def bits_of(dtype: DType, shape: tuple[int, ...]) -> int | None:
-    """Bits that the elements take, None where the official reader's 64-bit arithmetic overflows.
-
-    It multiplies in order, so [2^63, 4, 0] overflows and [0, 2^63, 4] does not.
-    """
-    count = 1
-    for dimension in shape:
-        count *= dimension
-        if count > U64:
-            return None
-    bits = count * (8 * dtype.nbytes // dtype.items)
-    return bits if bits <= U64 else None
-
-
-def tensors(source: Reader, data_start: int, columns: Columns) -> tuple[TensorInfo, ...]:
-    """The tensors of ``columns``, with their place in the file."""
-    names, dtypes, shapes, starts, sizes = columns
-    base = source.extent(data_start, 0)
-    extents: Iterable[Extent]
-    if base.encoding == RAW:  # then every range inside it is raw too
-        offsets = [base.offset + start for start in starts]
-        extents = _records(Extent, repeat(base.file), offsets, sizes)
-    else:
-        extents = map(source.extent, [data_start + start for start in starts], sizes)
-    return tuple(_records(TensorInfo, names, dtypes, shapes, extents))
-
-
-def _records(kind: type[Record], *columns: Iterable[object]) -> Iterator[Record]:
-    """NamedTuples from their first fields' columns, without a Python frame for each one."""
-    defaults = map(repeat, kind._field_defaults.values())
-    return map(partial(tuple.__new__, kind), zip(*columns, *defaults, strict=False))
 
 
 def walk(entries: Iterable[Entry], data_start: int, data_nbytes: int, faults: Faults) -> None:
@@ -137,3 +81,8 @@ def _report_unaligned(crooked: list[Entry], data_start: int, faults: Faults) -> 
     if len(crooked) == 1:
         message = f"not aligned to {alignment(first.dtype)} bytes"
     faults.add("WK153", message, data_start + first.start, tensor=first.name)
+
+
+def brief(text: str) -> str:
+    """``text`` quoted for a message, cut where it is long."""
+    return repr(text if len(text) <= 100 else f"{text[:100]}…")

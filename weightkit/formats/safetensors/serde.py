@@ -31,12 +31,13 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from weightkit.errors import FormatError
+from weightkit.formats.safetensors.columns import U64
 
 MAX_DEPTH = 127
-MAX_VALUES = 500_000
+MAX_VALUES = 400_000
+MAX_DIGITS = 1 << 20
 MAX_TEXT = 48 << 20
 """Bytes of decoded text, counted as Python would need them at worst (4 per character)."""
-U64 = (1 << 64) - 1
 
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _BODY = re.compile(
@@ -184,6 +185,8 @@ class Parser:
         if match is None:
             raise self._expected("a value")
         self.at = match.end()
+        if self.at - at > MAX_DIGITS:
+            raise self.error("WK002", f"a number of {self.at - at:,} characters", at)
         token = match[0]
         if token.isdigit() and len(token) <= 20 and int(token) <= U64:
             return Value("integer", at, int(token))
@@ -238,11 +241,6 @@ def _finite(significand: int, exponent: int, power: bytes) -> bool:
     if exponent < 0 or not value:
         return True
     return exponent <= 308 and value * float(f"1e{exponent}") != float("inf")
-
-
-def brief(text: str) -> str:
-    """``text`` quoted for a message, cut where it is long."""
-    return repr(text if len(text) <= 100 else f"{text[:100]}…")
 
 
 def _lone_surrogate(text: str) -> int:
