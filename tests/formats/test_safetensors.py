@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import struct
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,6 +128,11 @@ def test_tensors_are_in_the_order_of_the_header(form: str) -> None:
     assert named(examination) == list(backwards)
 
 
+def swept(header: bytes, at: int, data_nbytes: int) -> Any:
+    place = partial(tensors, Buffer(b""), 0)
+    return forms.sweep(header, at, data_nbytes, place)
+
+
 @pytest.mark.parametrize("form", ["compact", "json.dumps", "sorted"])
 def test_the_writers_forms_are_swept(form: str) -> None:
     header = FORMS[form](header_of(TENSORS)).encode()
@@ -133,11 +141,6 @@ def test_the_writers_forms_are_swept(form: str) -> None:
 
 def test_other_forms_are_not_swept() -> None:
     assert swept(FORMS["indented"](header_of(TENSORS)).encode(), 1, 47) is None
-
-
-def swept(header: bytes, at: int, data_nbytes: int) -> Any:
-    place = partial(tensors, Buffer(b""), 0)
-    return forms.sweep(header, at, data_nbytes, place)
 
 
 COMPACT = '"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}'
@@ -178,6 +181,82 @@ def test_the_sweep_takes_nothing_that_needs_a_word(body: str) -> None:
 
 def test_the_sweep_leaves_bytes_that_are_no_utf8() -> None:
     assert swept(f"{{{COMPACT}}}".encode().replace(b'"a"', b'"\xff"'), 1, 2) is None
+
+
+@pytest.mark.parametrize("form", ["compact", "json.dumps", "sorted"])
+@pytest.mark.parametrize("piece", [1, 100, 500, 1 << 18])
+def test_the_sweep_and_the_close_reader_agree(
+    form: str, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensors = {f't{i}]}},"]}}, "ü': ("F32", [i % 3, 2], i % 3 * 8) for i in range(30)}
+    tensors = {
+        name.replace('"', "'" if i % 2 else "x"): tensors[name] for i, name in enumerate(tensors)
+    }
+    text = padded(FORMS[form](header_of(tensors, format="pt")))
+    monkeypatch.setattr(forms, "_PIECE", piece)
+    quick = examine(text, 240)
+    monkeypatch.setattr(safetensors, "sweep", lambda *_: None)
+    monkeypatch.setattr(entries, "sweep", lambda *_: None)
+    assert quick == examine(text, 240)
+    assert not quick.faults
+    assert set(named(quick)) == set(tensors)
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("{}", ({}, 1)),
+        ('{"a":1}', ({}, 1)),
+        ('{"__metadata__":{},"a":1}', ({}, 19)),
+        ('{"__metadata__": {"k" : "\\n"}, "a":1}', ({"k": "\n"}, 31)),
+        ('{"__metadata__":{"k":"v"}}', None),
+        ('{"__metadata__":{"k":"v"} ,"a":1}', None),
+        ('{"__metadata__":{"k":"v","k":"w"},"a":1}', None),
+        ('{"__metadata__":{"k":"ü"},"a":1}', None),
+        ('{"__metadata__":{"k":"\\ud800"},"a":1}', None),
+        ('{"__metadata__":{"k":"import os; os.system(1)"},"a":1}', None),
+        ('{"__metadata__":{"k":1},"a":1}', None),
+        ('{"__metadata__":{"k":{}},"a":1}', None),
+        ('{"__metadata__":[],"a":1}', None),
+        ('{"__metadata__":[["k","v"]],"a":1}', None),
+        ('{"__metadata__":null,"a":1}', None),
+        ('{"__metadata__":{"k":NaN},"a":1}', None),
+        ('{"__metadata__":{"k":"' + "v" * 70_000 + '"},"a":1}', None),
+        ('{"__metadata__":' + "[" * 60_000, None),
+        (" {}", None),
+        ("", None),
+    ],
+)
+def test_plain_metadata(header: str, found: tuple[dict[str, str], int] | None) -> None:
+    assert forms.plain_head(header.encode()) == found
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "eval (x)",
+        "exec(",
+        "__import__('os')",
+        "os.system",
+        "os.popen",
+        "subprocess.run",
+        "<script src",
+        "pickle.load",
+        "pickle.loads",
+    ],
+)
+def test_code_in_metadata(code: str) -> None:
+    header = padded(f'{{"__metadata__":{{"k":"a {code} b"}},"a":{ENTRY}}}')
+    fault = only(examine(header, 2))
+    assert (fault.code, fault.severity) == ("WK160", "note")
+
+
+@pytest.mark.parametrize(
+    "text", ["evaluation (all)", "execute", "pos.system", "a pickle", '{"ss_tag": {"os.": 1}}']
+)
+def test_ordinary_metadata(text: str) -> None:
+    header = f'{{"__metadata__":{{"k":{json.dumps(text)}}},"a":{ENTRY}}}'
+    assert not examine(padded(header), 2).faults
 
 
 @pytest.mark.parametrize("dtype", SAFETENSORS)
@@ -602,6 +681,58 @@ def test_too_much_text(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [fault.code for fault in examination.faults] == ["WK002"]
 
 
+def test_a_shape_that_is_slow_to_multiply() -> None:
+    dims = "[" + "18446744073709551615," * 100_000 + "1]"
+    for dtype, codes in (('"U8"', ["WK126"]), ('"U7"', ["WK123"])):
+        header = padded("{" + f'"a":{entry(dtype, dims)},"b":{entry(offsets="[2,4]")}' + "}")
+        examination = examine(header, 4)
+        assert [fault.code for fault in examination.faults] == codes
+        assert named(examination) == ["b"]
+
+
+BOMBS = {
+    "brackets": ("", "[", ""),
+    "tiny members": ("{", '"a":0,', ""),
+    "tiny entries": ("{", '"":{"dtype":"U8","shape":[],"data_offsets":[0,0]},', ""),
+    "arrays": ("{", '"":["U8",[],[0,0]],', ""),
+    "escaped names": ("{", '"\\u005f_metadata__":0,', ""),
+    "metadata": ('{"__metadata__":{', '"":"",', ""),
+    "escapes": ('{"__metadata__":{"":"', "\\n", '"}}'),
+    "digits": ('{"a":{"x":0.', "1", "}}"),
+    "dimensions": ('{"a":{"shape":[', "0,", "0]}}"),
+    "fields": ('{"a":{"":0', ',"":0', "}}"),
+    "spaces": ("{", " ", "}"),
+    "emoji": ('{"', "😀", '":0}'),
+}
+WATCHED = """
+import resource, struct, sys, time
+from weightkit.formats import safetensors
+from weightkit.source import Source
+before = time.process_time()
+with Source(sys.argv[1]) as source:
+    faults = safetensors.examine(source).faults
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(time.process_time() - before, peak / 1024, *(fault.code for fault in faults))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_hundred_megabytes(bomb: str, tmp_path: Path) -> None:
+    start, unit, end = (part.encode() for part in BOMBS[bomb])
+    path = tmp_path / "bomb.safetensors"
+    header = start + unit * ((100_000_000 - len(start) - len(end)) // len(unit)) + end
+    path.write_bytes(file_of(header))
+    run = subprocess.run(
+        [sys.executable, "-c", WATCHED, path], capture_output=True, text=True, check=True
+    )
+    seconds, megabytes, *codes = run.stdout.split()
+    assert float(seconds) < 5
+    assert float(megabytes) < 300
+    assert codes or bomb == "spaces"
+
+
 # Where it stands in a container, and the protocol.
 
 
@@ -622,7 +753,7 @@ def test_inside_another_file() -> None:
     assert (fault.path, fault.entry, fault.offset) == ("a.zip", "w", 8 + 5)
 
 
-def test_a_file_on_disk(tmp_path: Any) -> None:
+def test_a_file_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(file_of(padded(f'{{"a":{ENTRY}}}'), 2))
     with Source(path) as source:

@@ -37,8 +37,8 @@ def alignment(dtype: DType) -> int:
     return dtype.nbytes // 2 if dtype.kind == "complex" else dtype.nbytes
 
 
-def bits_of(dtype: DType, shape: tuple[int, ...]) -> int | None:
-    """Bits that the elements take, None where the official reader's 64-bit arithmetic overflows.
+def elements_of(shape: tuple[int, ...]) -> int | None:
+    """Product of the dimensions, None where the official reader's 64-bit arithmetic overflows.
 
     It multiplies in order, so [2^63, 4, 0] overflows and [0, 2^63, 4] does not.
     """
@@ -47,7 +47,13 @@ def bits_of(dtype: DType, shape: tuple[int, ...]) -> int | None:
         count *= dimension
         if count > U64:
             return None
-    bits = count * (8 * dtype.nbytes // dtype.items)
+    return count
+
+
+def bits_of(dtype: DType, shape: tuple[int, ...]) -> int | None:
+    """Bits that the elements take, None where that overflows."""
+    count = elements_of(shape)
+    bits = U64 + 1 if count is None else count * (8 * dtype.nbytes // dtype.items)
     return bits if bits <= U64 else None
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from math import prod
 
 from weightkit.dtypes import SAFETENSORS, DType, opaque
 from weightkit.errors import FormatError
-from weightkit.formats.safetensors.columns import U64, Columns, Place
+from weightkit.formats.safetensors.columns import U64, Columns, Place, elements_of
 from weightkit.formats.safetensors.forms import sweep
 from weightkit.formats.safetensors.layout import Entry, brief, walk
 from weightkit.formats.safetensors.serde import Member, Parser, Text, Value
@@ -24,6 +23,8 @@ from weightkit.tensors import TensorInfo
 MAX_TENSORS = 250_000
 MAX_SEARCH = 4 << 20
 """Characters of a metadata value that are searched for code."""
+MAX_DIMENSIONS = 64
+"""Of a tensor whose size overflows: the package multiplies shapes without a limit elsewhere."""
 FIELDS = ("dtype", "shape", "data_offsets")
 _METADATA = "__metadata__"
 
@@ -58,9 +59,9 @@ def read_header(
 ) -> tuple[dict[str, str], tuple[TensorInfo, ...]]:
     """The metadata and tensors of a header; faults go to ``faults``.
 
-    ``header`` is its text, which starts at file offset ``base``.
-    ``data_nbytes`` bytes of data follow it. ``whole=False``: the file ends inside the header, which
-    is a fault already; then its end and the places of the data are no faults of their own.
+    ``header`` is its text, which starts at file offset ``base``; ``data_nbytes`` bytes of data
+    follow it. ``whole=False``: the file ends inside the header, which is a fault already; then its
+    end and the places of the data are no faults of their own.
     """
     reading = _Reading(header, base, data_nbytes, place, faults)
     try:
@@ -75,7 +76,13 @@ def read_header(
 
 
 def _columns(entries: list[Entry]) -> Columns:
-    straight = [entry for entry in entries if entry.end >= entry.start]
+    """All but the tensors that end before they start, and shapes built to be slow to multiply."""
+    straight = [
+        entry
+        for entry in entries
+        if entry.end >= entry.start
+        and (len(entry.shape) <= MAX_DIMENSIONS or elements_of(entry.shape) is not None)
+    ]
     return Columns(
         [entry.name for entry in straight],
         [entry.dtype for entry in straight],
@@ -102,6 +109,7 @@ class _Reading:
         """Of the tensor that is being read."""
         self._entries: dict[str, Entry | None] = {}
         self._count = 0
+        self._has_tried = False
         self._has_metadata = False
 
     def told(self) -> list[Entry]:
@@ -134,8 +142,9 @@ class _Reading:
     def _sweep(self) -> bool:
         """Take all entries at once if they are in a writer's form; tried at the first of them."""
         parser = self.parser
-        if self._count or parser.text.startswith(b'"__metadata__"', parser.at):
+        if self._has_tried or parser.text.startswith(b'"__metadata__"', parser.at):
             return False
+        self._has_tried = True
         self.swept = sweep(parser.text, parser.at, self.data_nbytes, self.place)
         return self.swept is not None
 
@@ -191,7 +200,7 @@ class _Reading:
             self._add("WK157", f"a second metadata {brief(key)}; readers keep the last", at)
         self.metadata[key] = value.value.value
         if found := _code_expression().search(self.metadata[key], 0, MAX_SEARCH):
-            what = f"metadata {brief(key)} holds {found[0]!r}, which looks like code"
+            what = f"metadata {brief(key)} holds {brief(found[0])}, which looks like code"
             self._add("WK160", what, value.at)
 
     # A tensor.
@@ -296,6 +305,6 @@ class _Reading:
 
 def _nbytes_each(shape: tuple[int, ...], span: tuple[int, int]) -> int:
     """Bytes per element of a type that is not known, 0 where they do not come out even."""
-    count = prod(shape)
+    count = elements_of(shape)
     nbytes = span[1] - span[0]
     return nbytes // count if nbytes > 0 and count and nbytes % count == 0 else 0

@@ -120,8 +120,9 @@ def _pieces(header: bytes, at: int, end: int, form: Form) -> Iterator[str]:
     boundary = f']}}{form.separator}"'.encode()
     with memoryview(header) as view:
         while at < end:
-            cut = header.rfind(boundary, at, min(at + _PIECE, end)) + len(boundary) - 1
-            cut = end if cut <= at or at + _PIECE >= end else cut
+            last = header.rfind(boundary, at, at + _PIECE)
+            whole = last < 0 or at + _PIECE >= end
+            cut = end if whole else last + len(boundary) - 1
             yield str(view[at:cut], "utf-8")
             at = cut
 
