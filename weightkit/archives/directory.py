@@ -13,7 +13,7 @@ RECORD = Struct("<4s2xHHHH2xIIIHHHH2xII")
 """Signature, version needed, flags, method, time, CRC, stored size, size, lengths of name, extra field
 and comment, disk, external attributes, offset of the local header."""
 SIGNATURE = b"PK\x01\x02"
-MAX_MEMBERS = 250_000
+MAX_MEMBERS = 150_000
 MAX_NBYTES = 64 << 20
 _FIELD = Struct("<HH")
 
