@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from weightkit.dtypes import DType
 from weightkit.tensors import TensorInfo
 
 _ONE_DIGIT = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
+_DIGIT_VALUES = bytes(byte - 0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
 _RUN = re.compile("0+")
+_RUN_OF_BYTES = re.compile(b"0+")
 _DIGITS = re.compile("[0-9]+")
 _MAX_DIGITS = 18
-"""Longer runs of digits are no index; Python refuses to convert really long ones."""
+"""Longer runs of digits are no index; only so many are read."""
+
+Key = tuple[str, tuple[int, ...], str, str]
 
 
 class Fold:
@@ -33,6 +37,7 @@ class Fold:
         shape: tuple[int, ...],
         layout: str,
         members: list[TensorInfo],
+        columns: list[list[int]] | None = None,
     ) -> None:
         self.template = template
         self.dtype = dtype
@@ -40,7 +45,7 @@ class Fold:
         self.layout = layout
         self.members = members
         self.segments = tuple(template.split("."))
-        self._columns: list[list[int]] | None = None
+        self._columns = columns
 
     @property
     def numel(self) -> int:
@@ -56,21 +61,51 @@ class Fold:
     def columns(self) -> list[list[int]]:
         """The numbers in the members' names: a list per ``#`` of the template, by member."""
         if self._columns is None:
-            runs = self.template.count("#")
-            found: list[str] = []
-            if runs:
-                found = _DIGITS.findall("\n".join([member.name for member in self.members]))
-            numbers = [int(run[:_MAX_DIGITS]) for run in found]
-            self._columns = [numbers[at::runs] for at in range(runs)]
+            self._columns = [[] for _ in range(self.template.count("#"))]
+            for start, end in _same_lengths(self.members):
+                names = [member[0] for member in self.members[start:end]]
+                for column, numbers in zip(self._columns, _numbers(names), strict=True):
+                    column += numbers
         return self._columns
 
     def column_of(self, segment: int) -> list[int]:
         """The numbers in one segment of the name (the first, if it holds several)."""
         return self.columns[sum(part.count("#") for part in self.segments[:segment])]
 
-    def part(self, members: list[TensorInfo]) -> Fold:
-        """A fold of some of the members."""
-        return Fold(self.template, self.dtype, self.shape, self.layout, members)
+    def part(self, at: Sequence[int]) -> Fold:
+        """A fold of some of the members, by their positions."""
+        columns = [[column[i] for i in at] for column in self.columns]
+        members = [self.members[i] for i in at]
+        return Fold(self.template, self.dtype, self.shape, self.layout, members, columns)
+
+
+def _same_lengths(members: Sequence[TensorInfo]) -> Iterator[tuple[int, int]]:
+    """Runs of members whose names have digits at the same places."""
+    start, stencil = 0, ""
+    for at, other in enumerate(stencils([member[0] for member in members])):
+        if other != stencil:
+            if at > start:
+                yield start, at
+            start, stencil = at, other
+    if members:
+        yield start, len(members)
+
+
+def _numbers(names: Sequence[str]) -> Iterator[list[int]]:
+    """The numbers at each place of names that have digits at the same places.
+
+    All names as one string of lines of one length: every digit is a slice of it.
+    """
+    text = "\n".join(names).encode("utf-8", "surrogatepass")
+    stride = len(names[0].encode("utf-8", "surrogatepass")) + 1
+    stencil = text[: stride - 1].translate(_ONE_DIGIT)
+    values = text.translate(_DIGIT_VALUES)
+    for run in _RUN_OF_BYTES.finditer(stencil):
+        numbers = list(values[run.start() :: stride])
+        for place in range(run.start() + 1, min(run.end(), run.start() + _MAX_DIGITS)):
+            digits = values[place::stride]
+            numbers = [10 * number + digit for number, digit in zip(numbers, digits, strict=True)]
+        yield numbers
 
 
 def stencils(names: Sequence[str]) -> list[str]:
@@ -82,19 +117,14 @@ def stencils(names: Sequence[str]) -> list[str]:
     return [_DIGITS.sub(lambda run: "0" * len(run[0]), name) for name in names]
 
 
-def template_of(name: str) -> str:
-    """``name`` with every run of digits as ``#``; a ``#`` of the name itself becomes ``%``."""
-    return _DIGITS.sub("#", name.replace("#", "%"))
-
-
 def fold(tensors: Iterable[TensorInfo]) -> list[Fold]:
     """Group tensors by template, type and shape, in the order of their first members."""
     tensors = tensors if isinstance(tensors, Sequence) else tuple(tensors)
-    groups: defaultdict[tuple[str, tuple[int, ...], str, str], list[TensorInfo]] = defaultdict(list)
+    groups: defaultdict[Key, list[TensorInfo]] = defaultdict(list)
     for stencil, tensor in zip(stencils([t[0] for t in tensors]), tensors, strict=True):
         groups[stencil, tensor[2], tensor[1][0], tensor[7]].append(tensor)
     templates: dict[str, str] = {}
-    merged: dict[tuple[str, tuple[int, ...], str, str], Fold] = {}
+    merged: dict[Key, Fold] = {}
     for (stencil, shape, dtype, layout), members in groups.items():
         template = templates.get(stencil)
         if template is None:

@@ -8,7 +8,6 @@ from typing import Any
 from weightkit.analyses.folding import Fold
 from weightkit.architectures import regions
 from weightkit.architectures.rows import segment_matches
-from weightkit.tensors import TensorInfo
 
 WEIGHTS = ("weight", "qweight", "weight_packed", "kernel", "w", "embedding")
 """What modules call their weight."""
@@ -80,9 +79,9 @@ class Scene:
     def _split_by(self, group: Fold, keys: Sequence[int] | None) -> list[Fold]:
         if keys is None or len(set(keys)) < 2:
             return [group]
-        parts: dict[int, list[TensorInfo]] = {}
-        for key, member in zip(keys, group.members, strict=True):
-            parts.setdefault(key, []).append(member)
+        parts: dict[int, list[int]] = {}
+        for at, key in enumerate(keys):
+            parts.setdefault(key, []).append(at)
         return [group.part(members) for members in parts.values()]
 
     def _ranks(self, group: Fold) -> Sequence[int] | None:

@@ -9,13 +9,16 @@ TOP_K = (
     "moe_topk",
     "moe_top_k",
     "moe_k",
+    "moe_router_topk",
     "experts_per_token",
     "num_selected_experts",
     "top_k_experts",
     "router_topk",
-    "top_k",
 )
-"""Routed experts that one token goes to; first match wins."""
+"""Routed experts that one token goes to, in one layer or as a list by layer; first match wins."""
+
+NESTED_TOP_K = (*TOP_K, "top_k")
+"""In a section about the mixture; at the top level ``top_k`` is about sampling."""
 
 COUNT = (
     "n_routed_experts",
@@ -23,18 +26,23 @@ COUNT = (
     "moe_num_experts",
     "num_experts",
     "num_routed_experts",
+    "num_moe_experts",
     "n_experts",
     "num_total_experts",
 )
 """Routed experts of one layer."""
 
-NESTED = (
+SECTIONS = (
     "text_config",
     "llm_config",
     "language_config",
     "ffn_config",
     "moe_config",
     "moe",
+    "moe_args",
     "thinker_config",
 )
-"""Sections of a config that may hold the above."""
+"""Parts of a config that may hold the above."""
+
+TOP_K_OF_MODEL = {"switch_transformers": 1, "nllb-moe": 2}
+"""Models whose code fixes what their config does not say."""
