@@ -23,6 +23,7 @@ from weightkit.reports import (
     Share,
     TensorRow,
 )
+from weightkit.rules import Faults
 from weightkit.tensors import FileIndex, TensorInfo, TensorSet
 
 
@@ -61,14 +62,14 @@ _STATE_LIMIT = 1 << 16
 def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False) -> Inspection:
     """Describe a checkpoint; ``by`` chooses the shares, ``rows`` lists every tensor."""
     config = main_config(checkpoint)
-    folds = fold(checkpoint.tensors)
-    scene = Scene(folds, config, checkpoint.metadata, checkpoint.format)
-    parts = classify_folds(scene)
-    counted, findings = count(
-        parts,
+    faults = Faults(checkpoint.path)
+    scene = Scene(fold(checkpoint.tensors), config, checkpoint.metadata, checkpoint.format)
+    counted = count(
+        classify_folds(scene),
         scene,
         quantization_settings(config),
-        lambda t: checkpoint.read_bytes(t, _STATE_LIMIT),
+        lambda tensor: checkpoint.read_bytes(tensor, _STATE_LIMIT),
+        faults,
     )
     tied = tied_groups(checkpoint.tensors)
     report = Inspection(
@@ -90,7 +91,7 @@ def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False
         metadata=checkpoint.metadata,
         tied=tuple(tuple(t.name for t in group) for group in tied),
         sets=tuple(_set(s, at == 0) for at, s in enumerate(checkpoint.sets)),
-        findings=(*checkpoint.findings, *findings),
+        findings=(*checkpoint.findings, *faults.all()),
         shares=_shares(counted, by, checkpoint),
         by=by,
         rows=_rows(counted, checkpoint) if rows else None,
@@ -108,24 +109,13 @@ def main_config(checkpoint: Checkpoint) -> Mapping[str, Any]:
 
 
 def quantization_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The quantization section of a config, with the weights' settings of its groups lifted."""
-    for key in ("quantization_config", "quantization", "compression_config"):
-        section = config.get(key)
-        if isinstance(section, Mapping):
-            return {**section, **_group_weights(section)}
+    """The quantization section of a config; {} for none."""
+    for section in (config, config.get("text_config"), config.get("llm_config")):
+        for key in ("quantization_config", "quantization", "compression_config"):
+            found = section.get(key) if isinstance(section, Mapping) else None
+            if isinstance(found, Mapping):
+                return found
     return {}
-
-
-def _group_weights(section: Mapping[str, Any]) -> dict[str, Any]:
-    groups = section.get("config_groups")
-    weights = [
-        group.get("weights")
-        for group in (groups.values() if isinstance(groups, Mapping) else ())
-        if isinstance(group, Mapping)
-    ]
-    tables = [table for table in weights if isinstance(table, Mapping)]
-    names = ("num_bits", "group_size")
-    return {n: tables[0].get(n) for n in names if len({repr(t.get(n)) for t in tables}) == 1}
 
 
 def tied_groups(tensors: Iterable[TensorInfo]) -> list[list[TensorInfo]]:

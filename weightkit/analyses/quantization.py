@@ -1,27 +1,29 @@
-"""How many parameters packed tensors stand for.
+"""How many parameters packed tensors stand for, and with which methods weights are quantized.
 
-A packed tensor's elements are containers (int32 words, bytes), not parameters. What they stand for
-follows from the shapes that belong together (packed weight, scales, zero points, order of columns),
-from what the config declares, and from shapes that some methods store as data. Every derivation
-that a layout allows is made, and they must agree; where they do not, or none is possible, the count
-is unknown, with the reason.
+A packed tensor's elements are containers (int32 words, bytes), not parameters. Which layout it is
+follows from its name, its type and what stands beside it; how many parameters it holds, from
+:mod:`weightkit.analyses.packings`. Where derivations disagree, the tensors refute what is declared;
+where none is possible, the count is unknown, with the reason.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from math import prod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from weightkit.analyses.components import BOOKKEEPING, Kin
+from weightkit.analyses import packings
+from weightkit.analyses.components import BOOKKEEPING, BUFFER, Kin
 from weightkit.analyses.folding import Fold
+from weightkit.analyses.packings import SHAPES, STORED, Evidence, Packed
 from weightkit.analyses.scene import Scene
-from weightkit.reports import Finding
-from weightkit.rules import finding
+from weightkit.architectures.rows import segment_matches
+from weightkit.errors import WeightkitError
+from weightkit.rules import Faults
 from weightkit.tensors import TensorInfo
 
 ReadBytes = Callable[[TensorInfo], bytes]
+MAX_READS = 4096
+"""Small tensors whose content is looked at, of one checkpoint."""
 
 
 class Counted(NamedTuple):
@@ -32,181 +34,42 @@ class Counted(NamedTuple):
     parameters: int | None
     method: str = ""
     """The layout that packs it; "" for a plain tensor."""
-
-
-class Evidence(NamedTuple):
-    """One way to derive a count. ``shapes`` rests on tensors alone, else something declared it."""
-
-    elements: int
-    source: str
-    shapes: bool = True
-
-
-class Packed:
-    """A packed tensor with what stands beside it in its module."""
-
-    def __init__(
-        self,
-        fold: Fold,
-        beside: Mapping[str, Fold],
-        settings: Mapping[str, Any],
-        read_bytes: ReadBytes | None,
-    ) -> None:
-        self.fold = fold
-        self.beside = beside
-        self.settings = settings
-        self.read_bytes = read_bytes
-        self.numel = fold.numel
-        self.shape = fold.shape
-        self.container = 8 * fold.dtype.nbytes
-
-    def shape_of(self, name: str) -> tuple[int, ...] | None:
-        """The shape of the tensor ``name`` of the same module."""
-        fold = self.beside.get(name)
-        return None if fold is None else fold.shape
-
-    def declared(self, *names: str) -> int | None:
-        """The first of these settings that is a sensible small number."""
-        for name in names:
-            value = self.settings.get(name)
-            if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1 << 20:
-                return value
-        return None
-
-    def content(self, name: str, limit: int = 4096) -> bytes:
-        """The bytes of the tensor ``name`` beside the first member; empty if they cannot be had."""
-        fold = self.beside.get(name)
-        if fold is None or self.read_bytes is None or fold.nbytes > limit:
-            return b""
-        return self.read_bytes(fold.members[0])
-
-
-def _unpacked(packed: Packed, bits: int) -> list[int]:
-    total = packed.numel * packed.container
-    return [total // bits] if total % bits == 0 else []
-
-
-def _gptq_awq(packed: Packed) -> list[Evidence]:
-    """GPTQ packs the rows of (in, out) into words, AWQ the columns; scales are (groups, out)."""
-    found = []
-    bits = packed.declared("bits", "w_bit", "weight_bits")
-    if bits is not None:
-        found += [
-            Evidence(count, f"{bits} bits declared", False) for count in _unpacked(packed, bits)
-        ]
-    scales, zeros = packed.shape_of("scales"), packed.shape_of("qzeros")
-    order = packed.shape_of("g_idx")
-    if len(packed.shape) != 2 or scales is None or len(scales) != 2:
-        return found
-    rows, columns = packed.shape
-    out = scales[1]
-    if columns != out and rows and columns:
-        return [*found, Evidence(rows * out, "scales")]
-    if order is not None and len(order) == 1:
-        found.append(Evidence(order[0] * out, "g_idx and scales"))
-    if zeros is not None and len(zeros) == 2 and zeros[1] and (rows * out) % zeros[1] == 0:
-        found.append(Evidence(rows * out // zeros[1] * out, "qzeros and scales"))
-    return found
-
-
-def _bitsandbytes(packed: Packed) -> list[Evidence]:
-    found = [Evidence(packed.numel * 2, "two to a byte")]
-    for name in packed.beside:
-        if name.startswith("weight.quant_state."):
-            shape = _state_shape(packed.content(name))
-            if shape is not None and prod(shape) <= packed.numel * 2:
-                odd = packed.numel * 2 - prod(shape) == 1
-                found = [Evidence(prod(shape), "two to a byte")] if odd else found
-                found.append(Evidence(prod(shape), "quant state"))
-    return found
-
-
-def _state_shape(content: bytes) -> list[int] | None:
-    try:
-        state = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    shape = state.get("shape") if isinstance(state, dict) else None
-    return shape if isinstance(shape, list) and all(_is_size(item) for item in shape) else None
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
-
-
-def _one_to_one(packed: Packed) -> list[Evidence]:
-    return [Evidence(packed.numel, "one element each")]
-
-
-def _blocks(packed: Packed) -> list[Evidence]:
-    found = [Evidence(packed.numel * 2, "two to a byte")]
-    leaf = packed.fold.segments[-1].removesuffix("_blocks")
-    scales = packed.beside.get(f"{leaf}_scales")
-    if scales is not None:
-        found.append(Evidence(scales.numel * 32, "scales of 32"))
-    return found
-
-
-def _nvfp4(packed: Packed) -> list[Evidence]:
-    found = [Evidence(packed.numel * 2, "two to a byte")]
-    scale = packed.beside.get("weight_scale")
-    if scale is not None and len(scale.shape) == len(packed.shape):
-        size = 16 if scale.dtype.name == "f8_e4m3" else 32
-        found.append(Evidence(scale.numel * size, f"scales of {size}"))
-    return found
-
-
-def _compressed(packed: Packed) -> list[Evidence]:
-    found = []
-    if packed.fold.dtype.nbytes == 1:
-        return _nvfp4(packed)
-    content = packed.content("weight_shape")
-    if len(content) in (8, 16) and any(content):
-        step = len(content) // 2
-        shape = [int.from_bytes(content[at : at + step], "little") for at in (0, step)]
-        found.append(Evidence(prod(shape), "weight_shape"))
-    bits = packed.declared("num_bits")
-    if bits is not None:
-        found += [
-            Evidence(count, f"{bits} bits declared", False) for count in _unpacked(packed, bits)
-        ]
-    scale, size = packed.shape_of("weight_scale"), packed.declared("group_size")
-    if scale is not None and size is not None and scale[-1:] != (1,):
-        found.append(Evidence(prod(scale) * size, f"groups of {size}", False))
-    return found
-
-
-def _mlx(packed: Packed) -> list[Evidence]:
-    found = []
-    bits = packed.declared("bits")
-    if bits is not None:
-        found += [
-            Evidence(count, f"{bits} bits declared", False) for count in _unpacked(packed, bits)
-        ]
-    scales, size = packed.shape_of("scales"), packed.declared("group_size")
-    if scales is not None and size is not None:
-        found.append(Evidence(prod(scales) * size, f"groups of {size}", False))
-    return found
+    why: str = ""
+    """How the count was derived, or why it could not be."""
 
 
 class Layout(NamedTuple):
-    """How a method packs a weight: told by the leaf name, its type and one tensor beside it."""
+    """How a method packs a weight: told by its name, its type and one tensor beside it."""
 
     method: str
     leaf: str
     kinds: str
     """Kinds or names of types that the packed tensor may have."""
     beside: str
+    """One of these must be there; ``*`` stands for what it stood for in ``leaf``."""
     derive: Callable[[Packed], list[Evidence]]
 
 
+FP8 = "f8_e4m3 f8_e5m2 f8_e4m3fnuz f8_e5m2fnuz"
+
 LAYOUTS = [
-    Layout("gptq/awq", "qweight", "int uint", "", _gptq_awq),
-    Layout("compressed-tensors", "weight_packed", "int uint", "", _compressed),
-    Layout("bitsandbytes", "weight", "u8 i8", "weight.absmax", _bitsandbytes),
-    Layout("mxfp4", "*_blocks", "u8", "*_scales", _blocks),
-    Layout("nvfp4", "weight", "u8", "weight_scale", _nvfp4),
-    Layout("mlx", "weight", "u32", "scales", _mlx),
+    Layout("gptq/awq", "qweight", "int uint", "", packings.gptq_awq),
+    Layout("compressed-tensors", "weight_packed", "int uint", "", packings.compressed_tensors),
+    Layout("bitsandbytes", "weight", "u8 i8", "weight.absmax", packings.bitsandbytes),
+    Layout("bitsandbytes", "weight", "i8", "SCB", packings.one_to_one),
+    Layout("mxfp4", "*_blocks", "u8", "*_scales", packings.blocks_and_scales),
+    Layout("fp4", "weight", "u8", "weight_scale", packings.fp4),
+    Layout("fp4", "weight", "u8 i8", "scale", packings.fp4),
+    Layout("mlx", "weight", "u32", "scales", packings.mlx),
+    Layout("fp8", "weight", FP8, "weight_scale_inv weight_scale scale", packings.one_to_one),
+    Layout("hqq", "W_q", "int uint float", "", packings.hqq),
+    Layout("exl2", "q_weight", "int uint", "", packings.exllama2),
+    Layout("exl3", "trellis", "int uint", "", packings.exllama3),
+    Layout("aqlm", "codes", "int uint", "codebooks", packings.aqlm),
+    Layout("quanto", "_data", "u8 i8 f8_e4m3 f8_e5m2", "_scale", packings.quanto),
+    Layout("quip", "Qidxs", "int uint", "", packings.uncountable),
+    Layout("vptq", "indices", "int uint", "centroids centroids.weight", packings.uncountable),
+    Layout("torchao", "*_qdata", "int uint", "*_scale", packings.uncountable),
 ]
 
 
@@ -214,60 +77,157 @@ def count(
     folds: Sequence[tuple[Fold, Kin]],
     scene: Scene,
     settings: Mapping[str, Any],
-    read_bytes: ReadBytes | None = None,
-) -> tuple[list[Counted], list[Finding]]:
-    """The logical parameters of every tensor, and what does not add up.
+    read_bytes: ReadBytes,
+    faults: Faults,
+) -> list[Counted]:
+    """The logical parameters of every tensor; what does not add up goes to ``faults``.
 
     ``settings`` is the config's quantization section; ``read_bytes`` gives the content of a small
     tensor (some layouts store shapes as data).
     """
+    content = _Content(read_bytes)
     counted: list[Counted] = []
-    findings: list[Finding] = []
     for group, kin in folds:
-        layout = None if kin.kind == BOOKKEEPING else _layout(group, scene)
+        layout = None if kin.kind in (BOOKKEEPING, BUFFER) else layout_of(group, scene)
         if layout is None:
-            counted.append(Counted(group, kin, group.numel))
+            counted.append(_plain(group, kin, settings, scene, faults))
             continue
-        beside = _beside(group, scene)
-        evidence = layout.derive(Packed(group, beside, settings, read_bytes))
-        total, fault = _decide(group, layout, evidence)
-        counted.append(Counted(group, kin, total, layout.method))
-        if fault is not None:
-            findings.append(fault)
-    return counted, findings
+        for part, beside in _with_siblings(group, scene):
+            packed = Packed(part, beside, _own(settings, part), content)
+            total, why = _decide(packed, layout, faults)
+            counted.append(Counted(part, kin, total, layout.method, why))
+    return counted
 
 
-def _layout(group: Fold, scene: Scene) -> Layout | None:
+class _Content:
+    """Reads small tensors, up to a limit, and takes what cannot be read as empty."""
+
+    def __init__(self, read_bytes: ReadBytes) -> None:
+        self.read_bytes = read_bytes
+        self.left = MAX_READS
+
+    def __call__(self, fold: Fold) -> bytes:
+        if self.left <= 0:
+            return b""
+        self.left -= 1
+        try:
+            return self.read_bytes(fold.members[0])
+        except WeightkitError:  # no bytes in the file, or it ends early: said by its reader
+            return b""
+
+
+def _plain(
+    group: Fold, kin: Kin, settings: Mapping[str, Any], scene: Scene, faults: Faults
+) -> Counted:
+    """A tensor of no packed layout; integers of a quantized checkpoint may still be packed."""
+    words = group.dtype.kind in ("int", "uint") and group.dtype.nbytes in (1, 4)
+    if not words or not settings or scene.flat or kin.kind in (BOOKKEEPING, BUFFER):
+        return Counted(group, kin, group.numel)
+    if group.dtype.name == "i8":
+        return Counted(group, kin, group.numel, "int8", "one element each")
+    method = str(settings.get("quant_method") or "unknown method")[:40]
+    why = f"{group.dtype} weights of {method} whose layout is not known"
+    faults.add("WK701", f"logical count unknown: {why}", tensor=group.members[0].name)
+    return Counted(group, kin, None, method, why)
+
+
+def layout_of(group: Fold, scene: Scene) -> Layout | None:
+    """The layout that packs a fold; None for plain tensors."""
     leaf = group.segments[-1]
+    kinds = {group.dtype.kind, group.dtype.name}
     for layout in LAYOUTS:
-        stem = layout.leaf[1:]
-        if leaf != layout.leaf and not (layout.leaf[0] == "*" and leaf.endswith(stem)):
-            continue
-        if not {group.dtype.kind, group.dtype.name} & set(layout.kinds.split()):
-            continue
-        beside = layout.beside
-        if beside.startswith("*"):
-            beside = leaf.removesuffix(stem) + beside[1:]
-        if not beside or scene.siblings(group, beside):
-            return layout
+        if segment_matches(layout.leaf, leaf) and kinds & set(layout.kinds.split()):
+            stem = leaf.removesuffix(layout.leaf[1:]) if layout.leaf[0] == "*" else ""
+            names = [name.replace("*", stem) for name in layout.beside.split()]
+            if not names or scene.siblings(group, *names):
+                return layout
     return None
 
 
-def _beside(group: Fold, scene: Scene) -> dict[str, Fold]:
-    return {name: folds[0] for name, folds in scene.beside(group).items()}
+def _own(settings: Mapping[str, Any], group: Fold) -> Mapping[str, Any]:
+    """The settings of one module: MLX lists modules that differ under their names."""
+    module = group.members[0].name.rpartition(".")[0]
+    own = settings.get(module)
+    return {**settings, **own} if isinstance(own, Mapping) else settings
 
 
-def _decide(
-    group: Fold, layout: Layout, evidence: list[Evidence]
-) -> tuple[int | None, Finding | None]:
-    name = group.members[0].name
+def _with_siblings(group: Fold, scene: Scene) -> Iterator[tuple[Fold, dict[str, Fold]]]:
+    """The fold in parts whose members all have siblings of the same shapes."""
+    beside = scene.beside(group)
+    if _uniform(group, beside) and not _listed(scene, group):
+        yield group, {name: folds[0] for name, folds in beside.items()}
+        return
+    module_of = {name: _by_module(folds, name) for name, folds in beside.items()}
+    parts: dict[tuple[int | str, ...], list[int]] = {}
+    for at, member in enumerate(group.members):
+        module = member.name.rpartition(".")[0]
+        own = module if _listed(scene, group) else ""
+        key: tuple[int | str, ...] = (
+            own,
+            *(by_module.get(module, -1) for by_module in module_of.values()),
+        )
+        parts.setdefault(key, []).append(at)
+    for key, members in parts.items():
+        found = {
+            name: folds[index]
+            for (name, folds), index in zip(beside.items(), key[1:], strict=True)
+            if isinstance(index, int) and index >= 0
+        }
+        yield group.part(members), found
+
+
+def _uniform(group: Fold, beside: Mapping[str, Sequence[Fold]]) -> bool:
+    return all(
+        len(folds) == 1 and (folds[0] is group or folds[0].columns == group.columns)
+        for folds in beside.values()
+    )
+
+
+def _listed(scene: Scene, group: Fold) -> bool:
+    """Whether the config may have settings for single modules of this fold."""
+    section = scene.config.get("quantization")
+    if not isinstance(section, Mapping) or len(section) < 4:
+        return False
+    return any(isinstance(value, Mapping) for value in section.values())
+
+
+def _by_module(folds: Sequence[Fold], name: str) -> dict[str, int]:
+    """For each module that has a tensor ``name``, which of the folds it is in."""
+    cut = len(name) + 1 if "#" not in name else 0
+    found = {}
+    for index, fold in enumerate(folds):
+        for member in fold.members:
+            module = member.name[:-cut] if cut else _outer(member.name, name.count(".") + 1)
+            found[module] = index
+    return found
+
+
+def _outer(name: str, levels: int) -> str:
+    return name.rsplit(".", levels)[0]
+
+
+def _decide(packed: Packed, layout: Layout, faults: Faults) -> tuple[int | None, str]:
+    evidence = layout.derive(packed)
+    name = packed.fold.members[0].name
+    for fault in packed.faults:
+        faults.add("WK702", fault, tensor=name)
     if not evidence:
-        message = f"logical count unknown: {layout.method} without the bits and group size"
-        return None, finding("WK701", message, tensor=name)
-    counts = {item.elements for item in evidence}
-    if len(counts) == 1:
-        return evidence[0].elements, None
-    by_shapes = {item.elements for item in evidence if item.shapes}
-    agreed = ", ".join(f"{item.elements:,} by {item.source}" for item in evidence)
-    fault = finding("WK702", f"derivations of the shape disagree: {agreed}", tensor=name)
-    return (by_shapes.pop() if len(by_shapes) == 1 else None), fault
+        why = f"{layout.method}: the files do not say how the weight is packed"
+        faults.add("WK701", f"logical count unknown: {why}", tensor=name)
+        return None, why
+    shown = ", ".join(f"{item.elements:,} by {item.source}" for item in evidence)
+    if len({item.elements for item in evidence}) == 1:
+        return evidence[0].elements, shown
+    faults.add("WK702", f"derivations of the size disagree: {shown}", tensor=name)
+    return _strongest(evidence), shown
+
+
+def _strongest(evidence: Sequence[Evidence]) -> int | None:
+    """What the tensors' shapes say, if they say one thing; else what most derivations say."""
+    for rests in ((SHAPES,), (SHAPES, STORED)):
+        counts = {item.elements for item in evidence if item.rests in rests}
+        if len(counts) == 1:
+            return counts.pop()
+    votes = [item.elements for item in evidence]
+    best = max(votes, key=votes.count)
+    return best if votes.count(best) * 2 > len(votes) else None
