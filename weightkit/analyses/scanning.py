@@ -69,8 +69,10 @@ def _as_finding(error: WeightkitError, path: str) -> Finding:
 
 def findings(examined: Examined) -> Iterator[Finding]:
     """The faults of a file and of everything inside it, and the judgement of its programs."""
-    yield from examined.faults()
+    yield from examined.examination.faults
     for part in examined.all():
+        if part is not examined and not _is_no_weights(part.name, part.examination.faults):
+            yield from part.examination.faults
         for program in part.examination.programs:
             yield from judge(program, program.reader)
         index = part.index
@@ -117,7 +119,11 @@ def _walk(folder: str, follow: bool, unreadable: Callable[[OSError], None]) -> I
 
 def _is_other(path: str, found: ScannedFile) -> bool:
     """Whether a file of a folder is no weight file at all: text, a config, a picture."""
-    codes = {item.code for item in found.findings}
-    if found.verdict != "unscanned" or not codes <= {"WK003", "WK004"}:
-        return False
-    return not (promised(path) or path.lower().endswith(WEIGHTS))
+    return found.verdict == "unscanned" and _is_no_weights(path, found.findings)
+
+
+def _is_no_weights(name: str, found: Iterable[Finding]) -> bool:
+    """Whether nobody reads a file, and neither its content nor its name promises weights."""
+    codes = {item.code for item in found}
+    named = promised(name) or name.lower().endswith(WEIGHTS)
+    return bool(codes) and codes <= {"WK003", "WK004"} and not named

@@ -108,7 +108,9 @@ class Machine:
         """Note what runs, but what no pickler writes."""
         program = self.program
         if self.lines and program.protocol >= 4:
-            message = f"{self.lines} opcodes of protocol 0 in a pickle of protocol {program.protocol}"
+            message = (
+                f"{self.lines} opcodes of protocol 0 in a pickle of protocol {program.protocol}"
+            )
             program.faults.append(("WK311", program.start, message))
         highest = max(self.memo, default=0)
         if highest > _SPARSE_MEMO * (len(self.memo) + 1024):

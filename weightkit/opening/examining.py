@@ -6,18 +6,31 @@ archives and compressed streams shares one budget of bytes, members and depth.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from weightkit.archives import Budget, Zip, is_zip, read_zip
-from weightkit.errors import WeightkitError
+from weightkit.archives import (
+    Budget,
+    Tar,
+    Zip,
+    ZipMember,
+    decompress,
+    is_tar,
+    is_zip,
+    read_tar,
+    read_zip,
+    sniff,
+)
+from weightkit.errors import FormatError, MissingExtra, WeightkitError
 from weightkit.opening.recognition import accepting, known, promised, room
 from weightkit.reports import Examination, Finding
 from weightkit.rules import RULES, Faults
-from weightkit.source import Reader
+from weightkit.source import Reader, Window
 from weightkit.tensors import FileIndex
 
 HEAD = 4096
+ZIP_START = (b"PK\3\4", b"PK\5\6")
+_ZIPPED = ("zip", "pytorch", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +107,19 @@ class _Examiner:
         name = source.entry or source.path
         accepted = list(accepting(head, expected))
         zipped = is_zip(source)
-        if zipped and head.startswith(b"PK"):
+        if head.startswith(ZIP_START):  # even if it is cut off
             yield self.zipped(source)
         for accepter in accepted:
             yield Examined(name, accepter, room(accepter).examine(source))
-        if zipped and not head.startswith(b"PK"):
+        kind = sniff(head)
+        if kind:
+            yield self.compressed(source, kind)
+        tar = self.tarred(source) if is_tar(source) else None
+        if tar is not None:
+            yield tar
+        # A stored zip at the end of a tar looks like one at the end of the file.
+        inside = tar is not None and any(part.format in _ZIPPED for part in tar.parts)
+        if zipped and not head.startswith(ZIP_START) and not inside:
             yield self.zipped(source)
 
     def unread(
@@ -122,36 +143,38 @@ class _Examiner:
 
     def zipped(self, source: Reader) -> Examined:
         """A zip: a torch archive, an .npz, or a folder of files."""
-        from weightkit.formats import pytorch
+        from weightkit.formats import numpy, pytorch
 
         faults = Faults(source.path, source.entry)
-        archive = read_zip(source, faults)
         name = source.entry or source.path
+        try:
+            archive = read_zip(source, faults)
+        except FormatError as error:
+            faults.add(error.code, error.message, error.offset)
+            return Examined(name, "zip", Examination(None, (), faults.all()))
         if pytorch.accepts_zip(archive):
+            parts = self.rest(archive, faults)
             found = pytorch.examine_zip(source, archive, self.budget, faults)
-            return Examined(name, "pytorch", found, self.rest(archive))
-        parts = self.inside(self.zip_readers(archive, faults))
+            return Examined(name, "pytorch", found, parts)
+        if numpy.is_npz(archive):
+            return Examined(name, "numpy", numpy.examine_npz(source, archive, self.budget, faults))
+        parts = self.inside(self.readers(_files(archive), archive, faults))
         return Examined(name, "zip", Examination(None, (), faults.all()), parts)
 
-    def rest(self, archive: Zip) -> tuple[Examined, ...]:
+    def rest(self, archive: Zip, faults: Faults) -> tuple[Examined, ...]:
         """The members of a torch archive that torch's own format does not explain."""
         from weightkit.formats import pytorch
 
-        strangers = (
-            member
-            for member in (*archive.members, *archive.hidden)
-            if not member.is_directory and not pytorch.explains(member.name)
+        strangers = (m for m in _files(archive) if not pytorch.explains(m.name))
+        return tuple(
+            part for part in self.inside(self.readers(strangers, archive, faults)) if part.format
         )
-        readers = []
-        for member in strangers:
-            if not archive.unreadable(member) and self.budget.member():
-                readers.append(archive.reader(member, self.budget))
-        return tuple(part for part in self.inside(iter(readers)) if part.format)
 
-    def zip_readers(self, archive: Zip, faults: Faults) -> Iterator[Reader]:
-        for member in (*archive.members, *archive.hidden):
-            if member.is_directory:
-                continue
+    def readers(
+        self, members: Iterable[ZipMember], archive: Zip, faults: Faults
+    ) -> Iterator[Reader]:
+        """The bytes of each member that can be had; the others are faults."""
+        for member in members:
             if not self.budget.member():
                 faults.add("WK002", "too many members to examine", member.header_offset)
                 return
@@ -159,6 +182,45 @@ class _Examiner:
                 yield archive.reader(member, self.budget)
             except WeightkitError as error:
                 faults.add(error.code, error.message, error.offset, entry=member.name)
+
+    def tarred(self, source: Reader) -> Examined:
+        """A tar: torch's oldest format, or a folder of files."""
+        from weightkit.formats import pytorch
+
+        faults = Faults(source.path, source.entry)
+        name = source.entry or source.path
+        try:
+            archive = read_tar(source, faults)
+        except FormatError as error:
+            faults.add(error.code, error.message, error.offset)
+            return Examined(name, "tar", Examination(None, (), faults.all()))
+        readers = dict(self.tar_readers(archive, faults))
+        if pytorch.accepts_tar(set(readers)):
+            return Examined(name, "pytorch", pytorch.examine_tar(source, readers, faults))
+        parts = self.inside(iter(readers.values()))
+        return Examined(name, "tar", Examination(None, (), faults.all()), parts)
+
+    def tar_readers(self, archive: Tar, faults: Faults) -> Iterator[tuple[str, Reader]]:
+        for member in archive.members:
+            if archive.unreadable(member):
+                continue
+            if not self.budget.member():
+                faults.add("WK002", "too many members to examine", member.header_offset)
+                return
+            yield member.name.removeprefix("./"), archive.reader(member)
+
+    def compressed(self, source: Reader, kind: str) -> Examined:
+        """A compressed stream: what it decodes to is its one part."""
+        faults = Faults(source.path, source.entry)
+        readers: list[Reader] = []
+        try:
+            content = decompress(source, kind, self.budget, faults)
+            readers = [Window(content, 0, content.size, kind)]
+        except MissingExtra as error:
+            faults.add(error.code, error.message, error.offset)
+        parts = self.inside(iter(readers))
+        name = source.entry or source.path
+        return Examined(name, kind, Examination(None, (), faults.all()), parts)
 
     def inside(self, readers: Iterator[Reader]) -> tuple[Examined, ...]:
         """Examine what a container holds, one level further down."""
@@ -173,6 +235,11 @@ class _Examiner:
         faults = Faults(reader.path, reader.entry)
         faults.add("WK002", "containers nested too deeply")
         return Examined(reader.entry, "", Examination(None, (), faults.all()))
+
+
+def _files(archive: Zip) -> Iterator[ZipMember]:
+    """Every member that some reader may see, but for folders."""
+    return (m for m in (*archive.members, *archive.hidden) if not m.is_directory)
 
 
 def _article(noun: str) -> str:

@@ -15,6 +15,7 @@ from weightkit.formats import Format
 ROOMS: dict[str, str] = {
     "safetensors": "weightkit.formats.safetensors",
     "gguf": "weightkit.formats.gguf",
+    "numpy": "weightkit.formats.numpy",
     "pytorch": "weightkit.formats.pytorch",
 }
 """The built-in formats, by name."""
@@ -22,6 +23,8 @@ ROOMS: dict[str, str] = {
 SUFFIXES: dict[str, str] = {
     ".safetensors": "safetensors",
     ".gguf": "gguf",
+    ".npy": "numpy",
+    ".npz": "numpy",
     ".pt": "pytorch",
     ".pth": "pytorch",
     ".ckpt": "pytorch",
