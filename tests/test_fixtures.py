@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -21,21 +21,11 @@ FROZEN = {".safetensors", ".gguf", ".npy", ".json", ".pkl", ".tar"}
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "make_fixtures", ROOT / "scripts/make_fixtures.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def made(script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by a process of its own: torch numbers TorchScript classes per process."""
     folder = tmp_path_factory.mktemp("fixtures")
-    script.make(folder)
+    script = ROOT / "scripts/make_fixtures.py"
+    subprocess.run([sys.executable, "-W", "ignore", script, folder], check=True)
     return folder
 
 
