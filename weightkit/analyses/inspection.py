@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from weightkit.analyses import experts, pipelines
+from weightkit.analyses.aliases import repeated_elements, tied_groups
 from weightkit.analyses.components import BIAS, BOOKKEEPING, BUFFER, PARAMETER, classify_folds
 from weightkit.analyses.folding import Fold, fold
 from weightkit.analyses.quantization import Counted, count
@@ -81,7 +82,7 @@ def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False
         ),
         size=sum(f.size for f in checkpoint.files),
         tensors=len(checkpoint.tensors),
-        parameters=parameters(counted, tied, scene, config, checkpoint.metadata),
+        parameters=parameters(counted, scene, config, checkpoint.metadata),
         components=_components(counted),
         dtypes=_dtypes(counted),
         layers=_layers(counted),
@@ -118,18 +119,8 @@ def quantization_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def tied_groups(tensors: Iterable[TensorInfo]) -> list[list[TensorInfo]]:
-    """Tensors that are the same memory, in groups of two and more."""
-    groups: dict[str, list[TensorInfo]] = {}
-    for tensor in tensors:
-        if tensor.storage:
-            groups.setdefault(tensor.storage, []).append(tensor)
-    return [group for group in groups.values() if len(group) > 1]
-
-
 def parameters(
     counted: Sequence[Counted],
-    tied: list[list[TensorInfo]],
     scene: Scene,
     config: Mapping[str, Any],
     metadata: Mapping[str, Any],
@@ -137,7 +128,7 @@ def parameters(
     """The counts of the main set."""
     real = [c for c in counted if c.kin.kind in (PARAMETER, BIAS)]
     total = _total(real)
-    copies = sum(t.numel for group in tied for t in group[1:])
+    copies = repeated_elements(t for c in real for t in c.fold.members)
     mixture = experts.mixture(real, config, metadata)
     return Parameters(
         total=total,
