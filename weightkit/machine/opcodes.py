@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from codecs import escape_decode
 from collections.abc import Callable
 from struct import Struct
@@ -111,22 +112,41 @@ def _binint1(m: Machine) -> None:
 
 
 def _parsed(m: Machine, parse: Callable[[str], Any]) -> None:
-    """Push a number that is written as text."""
-    text = m.line()
+    """Push a number that is written as text.
+
+    The C unpickler reads up to a NUL byte, the Python one does not read such a number at all.
+    """
+    text, nul, _ = m.line().partition(b"\0")
     try:
         m.stack.append(parse(text.decode("ascii")))
     except ValueError as error:  # UnicodeDecodeError is one
         raise Stopped("WK304", f"{text[:40]!r} is no number") from error
+    if nul:
+        m.fault("WK304", "a number with a NUL byte, which only one of the unpicklers reads")
+
+
+def _integer(text: str) -> int:
+    """As the C unpickler does: a leading zero means octal."""
+    if len(text) > _DIGITS:
+        return 0  # the unpicklers differ here, and the value decides nothing
+    try:
+        return int(text, 0)
+    except ValueError:
+        return int(text, 8)
+
+
+_DIGITS = 4300
+"""Python itself refuses longer decimal numbers."""
 
 
 @_opcode(b"I", "INT")
 def _int(m: Machine) -> None:
-    _parsed(m, lambda text: text == "01" if text in ("00", "01") else int(text, 0))
+    _parsed(m, lambda text: text == "01" if text in ("00", "01") else _integer(text))
 
 
 @_opcode(b"L", "LONG")
 def _long(m: Machine) -> None:
-    _parsed(m, lambda text: int(text.removesuffix("L"), 0))
+    _parsed(m, lambda text: _integer(text.removesuffix("L")))
 
 
 @_opcode(b"F", "FLOAT")
@@ -238,7 +258,9 @@ def _quoted(m: Machine) -> None:
     if len(raw) < 2 or raw[:1] not in b"'\"" or raw[:1] != raw[-1:]:
         raise Stopped("WK304", "a STRING without quotes")
     try:
-        plain = escape_decode(raw[1:-1])[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes that are none: they stay as they are
+            plain = escape_decode(raw[1:-1])[0]
     except ValueError as error:
         raise Stopped("WK304", f"a STRING with a bad escape: {error}") from error
     m.text += len(raw)
@@ -335,7 +357,8 @@ def _list(m: Machine) -> None:
 @_opcode(b"d", "DICT")
 def _dict(m: Machine) -> None:
     made = Pairs()
-    made.items = _even(m.pop_mark())
+    made.items = m.pop_mark()
+    _check_even(made.items)
     m.node(made)
 
 
@@ -344,10 +367,9 @@ def _frozenset(m: Machine) -> None:
     m.node(Group("frozenset", m.pop_mark()))
 
 
-def _even(items: list[Any]) -> list[Any]:
+def _check_even(items: list[Any]) -> None:
     if len(items) % 2:
         raise Stopped("WK302", "a key without a value")
-    return items
 
 
 def _put_items(m: Machine, opcode: str, items: list[Any]) -> None:
@@ -396,7 +418,9 @@ def _setitem(m: Machine) -> None:
 
 @_opcode(b"u", "SETITEMS")
 def _setitems(m: Machine) -> None:
-    _put_pairs(m, "SETITEMS", _even(m.pop_mark()))
+    items = m.pop_mark()
+    _put_pairs(m, "SETITEMS", items)
+    _check_even(items)  # afterwards: the Python unpickler sets the pairs before the odd key
 
 
 @_opcode(b"\x90", "ADDITEMS")
@@ -484,13 +508,14 @@ def _read_global(m: Machine, opcode: str) -> None:
     module = _name(m)
     try:
         name = _name(m)
-    except Stopped as stop:
-        # At the end of a file the C unpickler imports a name that has no newline.
-        rest = m.source.peek(m.base + m.i, 256)
-        if stop.code == "WK301" and rest:
-            m.push_global(module, rest.decode("utf-8", "replace"), offset, opcode)
+    except Stopped:
+        m.push_global(module, "", offset, opcode)  # the module is imported before the name fails
         raise
-    m.push_global(module, name, offset, opcode)
+    if "\0" in module or "\0" in name:  # too long to be kept, or none that can be imported
+        operands = (module[:1000], name[:1000])
+        m.push_global("?", "?", offset, opcode, operands=operands)
+    else:
+        m.push_global(module, name, offset, opcode)
 
 
 @_opcode(b"c", "GLOBAL")
@@ -566,7 +591,8 @@ def _newobj_ex(m: Machine) -> None:
 def _inst(m: Machine) -> None:
     _read_global(m, "INST")
     target = m.stack.pop()
-    m.stack.append(m.call("INST", target, tuple(m.pop_mark())))
+    args = tuple(m.pop_mark())  # puts the stack below the mark back
+    m.stack.append(m.call("INST", target, args))
 
 
 @_opcode(b"o", "OBJ")

@@ -11,6 +11,8 @@ from weightkit.source import Reader
 
 _WINDOW = 1 << 18
 _SPARSE_MEMO = 64
+CUT = b"\x00..."
+"""Ends a text operand that was longer than the limit, in place of the rest."""
 _PAD = bytes(16)
 """Longer than any operand of fixed size, so that those are unpacked without a bounds check."""
 
@@ -28,7 +30,7 @@ class Limits:
     """Marks open at once."""
     memo: int = 1_500_000
     nodes: int = 2_500_000
-    """Containers, calls and texts built."""
+    """Containers, calls (which count twice) and texts built."""
     text: int = 64 << 20
     """Bytes of all texts kept."""
     keep_text: int = 1 << 16
@@ -172,20 +174,46 @@ class Machine:
         return position
 
     def line(self) -> bytes:
-        """The operand up to the next newline, without it."""
+        """The operand up to the next newline, without it.
+
+        Where the file ends first, both of CPython's unpicklers take what is left without its last
+        byte. A line longer than the limit is passed over; what is given of it ends in ``CUT``.
+        """
         self.lines += 1
         i = self.i
         j = self.buf.find(b"\n", i, self.end)
-        if j >= 0:
+        if j >= 0 and j - i < self.limits.line:
             self.i = j + 1
             return self.buf[i:j]
         position = self.base + i
         piece = self.source.peek(position, self.limits.line)
         found = piece.find(b"\n")
         if found < 0:
-            raise Stopped("WK301", "a text operand has no end")
+            return self._unended(position, piece)
         self.skip(found + 1)
         return piece[:found]
+
+    def _unended(self, position: int, piece: bytes) -> bytes:
+        nbytes = self._newline(position + len(piece)) + 1 - position
+        if nbytes <= len(piece):  # the file ends here
+            if len(piece) < 2:
+                raise Stopped("WK301", "a text operand has no end")
+            self.skip(len(piece))
+            return piece[:-1]
+        self.skip(nbytes)
+        return piece[: self.limits.line - len(CUT)] + CUT
+
+    def _newline(self, position: int) -> int:
+        """The offset of the next newline, or of the last byte."""
+        left = self.source.size - position
+        for piece in self.source.chunks(position, min(left, self.limits.text)):
+            found = piece.find(b"\n")
+            if found >= 0:
+                return position + found
+            position += len(piece)
+        if position < self.source.size:
+            raise Stopped("WK002", f"a text operand of more than {self.limits.text} bytes")
+        return position - 1
 
     def length(self, unpack: Callable[[bytes, int], tuple[int, ...]], size: int) -> int:
         """A length operand of ``size`` bytes."""
@@ -221,5 +249,5 @@ class Machine:
     def call(self, opcode: str, target: Any, args: Any, kwargs: Any = None) -> Call:
         made = Call(opcode, target, args, self.base + self.i - 1, kwargs)
         self.program.calls.append(made)
-        self.nodes += 1
+        self.nodes += 2  # it is twice as large as the others
         return made
