@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from weightkit.tensors import Extent, TensorInfo
 
@@ -25,23 +25,32 @@ def repeated_elements(tensors: Iterable[TensorInfo]) -> int:
 
     Of each storage: the elements that its views span, less those of the union of the spans.
     """
+    return sum(
+        nbytes * views[0].dtype.items // max(1, views[0].dtype.nbytes)
+        for views, nbytes in _repeated(tensors)
+    )
+
+
+def repeated_nbytes(tensors: Iterable[TensorInfo]) -> int:
+    """Bytes that are counted more than once, in the same way."""
+    return sum(nbytes for _, nbytes in _repeated(tensors))
+
+
+def _repeated(tensors: Iterable[TensorInfo]) -> Iterator[tuple[list[TensorInfo], int]]:
+    """The views of each storage with the bytes that they span beyond its own."""
     by_storage: dict[str, list[TensorInfo]] = {}
     for tensor in tensors:
-        if tensor.storage:
-            by_storage.setdefault(tensor.storage, []).append(tensor)
-    return sum(_repeated(views) for views in by_storage.values() if len(views) > 1)
-
-
-def _repeated(views: list[TensorInfo]) -> int:
-    covered = 0
-    reached = -1
-    spanned = 0
-    for start, end in sorted(_span(view) for view in views):
-        spanned += end - start
-        covered += max(0, end - max(start, reached))
-        reached = max(reached, end)
-    dtype = views[0].dtype
-    return (spanned - covered) * dtype.items // max(1, dtype.nbytes)
+        if tensor[6]:
+            by_storage.setdefault(tensor[6], []).append(tensor)
+    for views in by_storage.values():
+        if len(views) > 1:
+            covered = spanned = 0
+            reached = -1
+            for start, end in sorted(_span(view) for view in views):
+                spanned += end - start
+                covered += max(0, end - max(start, reached))
+                reached = max(reached, end)
+            yield views, spanned - covered
 
 
 def _span(view: TensorInfo) -> tuple[int, int]:

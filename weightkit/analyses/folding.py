@@ -58,6 +58,13 @@ class Fold:
         return self.members[0].nbytes
 
     @property
+    def total_nbytes(self) -> int:
+        """Bytes of all members; those of composite tensors may differ."""
+        if self.members[0].parts:
+            return sum(member.nbytes for member in self.members)
+        return self.members[0].nbytes * len(self.members)
+
+    @property
     def columns(self) -> list[list[int]]:
         """The numbers in the members' names: a list per ``#`` of the template, by member."""
         if self._columns is None:

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from weightkit.analyses import experts, pipelines
-from weightkit.analyses.aliases import repeated_elements, tied_groups
-from weightkit.analyses.components import BIAS, BOOKKEEPING, BUFFER, PARAMETER, classify_folds
-from weightkit.analyses.folding import Fold, fold
+from weightkit.analyses import adapters, experts, pipelines, structure, summary, tables
+from weightkit.analyses.aliases import repeated_elements, repeated_nbytes, tied_groups
+from weightkit.analyses.components import BIAS, BUFFER, PARAMETER, classify_folds
+from weightkit.analyses.folding import fold
 from weightkit.analyses.quantization import Counted, count
+from weightkit.analyses.runs import Run, runs_of
 from weightkit.analyses.scene import Scene
-from weightkit.architectures.rows import COMPONENTS
+from weightkit.analyses.tables import BY
 from weightkit.reports import (
-    Component,
-    DTypeShare,
     FileEntry,
     Finding,
-    Group,
     Inspection,
     Parameters,
     SetSummary,
-    Share,
     TensorRow,
 )
 from weightkit.rules import Faults
 from weightkit.tensors import FileIndex, TensorInfo, TensorSet
+
+__all__ = ["BY", "Checkpoint", "explain", "inspect"]
 
 
 class Checkpoint(Protocol):
@@ -48,6 +47,10 @@ class Checkpoint(Protocol):
     @property
     def metadata(self) -> Mapping[str, Any]: ...
     @property
+    def card(self) -> str: ...
+    @property
+    def beside(self) -> tuple[str, ...]: ...
+    @property
     def findings(self) -> tuple[Finding, ...]: ...
     @property
     def parts(self) -> Sequence[Checkpoint]: ...
@@ -56,23 +59,18 @@ class Checkpoint(Protocol):
         ...
 
 
-BY = ("component", "region", "layer", "module", "dtype", "kind", "file", "expert")
-_STATE_LIMIT = 1 << 16
+_STATE_LIMIT = 1 << 12
+"""Bytes that are read of one tensor: quantization keeps shapes and scales as data."""
 
 
 def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False) -> Inspection:
     """Describe a checkpoint; ``by`` chooses the shares, ``rows`` lists every tensor."""
     config = main_config(checkpoint)
     faults = Faults(checkpoint.path)
-    scene = Scene(fold(checkpoint.tensors), config, checkpoint.metadata, checkpoint.format)
-    counted = count(
-        classify_folds(scene),
-        scene,
-        quantization_settings(config),
-        lambda tensor: checkpoint.read_bytes(tensor, _STATE_LIMIT),
-        faults,
-    )
-    tied = tied_groups(checkpoint.tensors)
+    found = _analyse(checkpoint, config, faults)
+    counted, tied = found.counted, found.tied
+    nbytes = _nbytes(counted) - repeated_nbytes(checkpoint.tensors)
+    counts = _parameters(counted, found.mixture)
     report = Inspection(
         path=checkpoint.path,
         format=checkpoint.format,
@@ -80,25 +78,80 @@ def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False
             FileEntry(f.path, f.format, f.size, sum(len(s.tensors) for s in f.sets), f.container)
             for f in checkpoint.files
         ),
-        size=sum(f.size for f in checkpoint.files),
+        size=sum(file.size for file in checkpoint.files),
         tensors=len(checkpoint.tensors),
-        parameters=parameters(counted, scene, config, checkpoint.metadata),
-        components=_components(counted),
-        dtypes=_dtypes(counted),
-        layers=_layers(counted),
-        bits_per_weight=_bits(counted),
-        nbytes=sum(c.fold.nbytes * len(c.fold.members) for c in counted),
-        groups=_groups(counted),
+        parameters=counts,
+        components=tables.components(counted),
+        dtypes=tables.dtypes(counted),
+        layers=_layers(found.runs),
+        bits_per_weight=_bits(counted, nbytes, counts.unique),
+        nbytes=nbytes,
+        groups=tables.groups(counted),
         metadata=checkpoint.metadata,
-        tied=tuple(tuple(t.name for t in group) for group in tied),
-        sets=tuple(_set(s, at == 0) for at, s in enumerate(checkpoint.sets)),
+        tied=tuple(tuple(tensor.name for tensor in group) for group in tied),
+        sets=tuple(
+            SetSummary(
+                part.key, part.kind, len(part.tensors), *_size(part, checkpoint, counted), at == 0
+            )
+            for at, part in enumerate(checkpoint.sets)
+        ),
         findings=(*checkpoint.findings, *faults.all()),
-        shares=_shares(counted, by, checkpoint),
+        summary=found.facts,
+        shares=tables.shares(counted, by, checkpoint.files),
         by=by,
-        rows=_rows(counted, checkpoint) if rows else None,
+        rows=tables.rows(counted, checkpoint.tensors, checkpoint.files, tied) if rows else None,
         parts=tuple(inspect(part, by=by, rows=rows) for part in checkpoint.parts),
     )
     return pipelines.whole(report)
+
+
+def explain(checkpoint: Checkpoint, name: str) -> TensorRow:
+    """What one tensor counts as, and which rule says so; raises KeyError for an unknown name."""
+    for row in inspect(checkpoint, rows=True).rows or ():
+        if row.name == name:
+            return row
+    raise KeyError(name)
+
+
+class _Analysis(NamedTuple):
+    """What the analyses found, before it is put into tables."""
+
+    counted: list[Counted]
+    tied: list[list[TensorInfo]]
+    runs: list[Run]
+    mixture: experts.Mixture | None
+    facts: dict[str, Any]
+
+
+def _analyse(checkpoint: Checkpoint, config: Mapping[str, Any], faults: Faults) -> _Analysis:
+    def read(tensor: TensorInfo) -> bytes:
+        return checkpoint.read_bytes(tensor, _STATE_LIMIT)
+
+    metadata = checkpoint.metadata
+    scene = Scene(fold(checkpoint.tensors), config, metadata, checkpoint.format)
+    settings = quantization_settings(checkpoint, config)
+    counted = count(classify_folds(scene), scene, settings, read, faults)
+    real = [item for item in counted if item.kin.kind in (PARAMETER, BIAS)]
+    mixture = experts.mixture(real, config, metadata)
+    tied = tied_groups(checkpoint.tensors)
+    adapter = adapters.recognise(counted, config, metadata, read, faults)
+    runs = runs_of(counted)
+    if adapter is None:
+        packed = bool(settings) or any(item.method for item in counted)
+        declared = _declared_totals(checkpoint)
+        structure.check(
+            structure.Whole(
+                counted, runs, tied, mixture, config, metadata, packed, _total(real), declared
+            ),
+            faults,
+        )
+    facts = summary.facts(
+        config, metadata, checkpoint.card, checkpoint.beside, settings, counted, mixture, adapter
+    )
+    return _Analysis(counted, tied, runs, mixture, facts)
+
+
+# What the config says
 
 
 def main_config(checkpoint: Checkpoint) -> Mapping[str, Any]:
@@ -109,35 +162,49 @@ def main_config(checkpoint: Checkpoint) -> Mapping[str, Any]:
     return {}
 
 
-def quantization_settings(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The quantization section of a config; {} for none."""
+def quantization_settings(checkpoint: Checkpoint, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The quantization section of the config, or a file of its own; {} for none."""
     for section in (config, config.get("text_config"), config.get("llm_config")):
         for key in ("quantization_config", "quantization", "compression_config"):
             found = section.get(key) if isinstance(section, Mapping) else None
             if isinstance(found, Mapping):
                 return found
+    for name in ("quantize_config.json", "quant_config.json", "hf_quant_config.json"):
+        table = checkpoint.config.get(name)
+        if isinstance(table, Mapping):
+            inner = table.get("quantization")
+            return inner if isinstance(inner, Mapping) else table
     return {}
 
 
-def parameters(
+def _declared_totals(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the metadata and the metadata of an index say about the whole."""
+    found = dict(checkpoint.metadata)
+    for name, table in checkpoint.config.items():
+        inner = table.get("metadata")
+        if name.endswith(".index.json") and isinstance(inner, Mapping):
+            found |= inner
+    return found
+
+
+# Counts
+
+
+def _parameters(
     counted: Sequence[Counted],
-    scene: Scene,
-    config: Mapping[str, Any],
-    metadata: Mapping[str, Any],
+    mixture: experts.Mixture | None,
 ) -> Parameters:
-    """The counts of the main set."""
-    real = [c for c in counted if c.kin.kind in (PARAMETER, BIAS)]
+    real = [item for item in counted if item.kin.kind in (PARAMETER, BIAS)]
     total = _total(real)
-    copies = repeated_elements(t for c in real for t in c.fold.members)
-    mixture = experts.mixture(real, config, metadata)
+    copies = repeated_elements(tensor for item in real for tensor in item.fold.members)
     return Parameters(
         total=total,
         unique=None if total is None else total - copies,
         active=mixture.active if mixture else None,
         active_without_input_embedding=mixture.active_without_input_embedding if mixture else None,
-        bias=sum((c.parameters or 0) * len(c.fold.members) for c in real if c.kin.kind == BIAS),
-        buffers=sum(c.fold.numel * len(c.fold.members) for c in counted if c.kin.kind == BUFFER),
-        stored_elements=sum(c.fold.numel * len(c.fold.members) for c in counted),
+        bias=sum(experts.size_of(item) for item in real if item.kin.kind == BIAS),
+        buffers=_stored(item for item in counted if item.kin.kind == BUFFER),
+        stored_elements=_stored(counted),
         active_unknown=mixture.unknown if mixture else "",
     )
 
@@ -151,163 +218,30 @@ def _total(counted: Iterable[Counted]) -> int | None:
     return total
 
 
-def _components(counted: Sequence[Counted]) -> tuple[Component, ...]:
-    found = []
-    for name in COMPONENTS:
-        items = [c for c in counted if c.kin.component == name]
-        if items:
-            found.append(
-                Component(
-                    name,
-                    sum(len(c.fold.members) for c in items),
-                    sum(_logical(c) for c in items),
-                    sum(c.fold.nbytes * len(c.fold.members) for c in items),
-                    tuple(dict.fromkeys(c.fold.dtype.name for c in items)),
-                )
-            )
-    return tuple(found)
+def _nbytes(counted: Iterable[Counted]) -> int:
+    return sum(item.fold.total_nbytes for item in counted)
 
 
-def _logical(item: Counted) -> int:
-    if item.kin.kind not in (PARAMETER, BIAS):
-        return 0
-    return (item.parameters or 0) * len(item.fold.members)
+def _stored(counted: Iterable[Counted]) -> int:
+    return sum(item.fold.numel * len(item.fold.members) for item in counted)
 
 
-def _dtypes(counted: Sequence[Counted]) -> tuple[DTypeShare, ...]:
-    found: dict[str, list[int]] = {}
-    for item in counted:
-        row = found.setdefault(item.fold.dtype.name, [0, 0, 0])
-        n = len(item.fold.members)
-        row[0] += n
-        row[1] += item.fold.numel * n
-        row[2] += item.fold.nbytes * n
-    ordered = sorted(found.items(), key=lambda pair: -pair[1][2])
-    return tuple(DTypeShare(name, *row) for name, row in ordered)
+def _layers(runs: Sequence[Run]) -> int | None:
+    """Layers of the biggest run: of the language model, where there is one."""
+    language = [run for run in runs if run.region in ("main", "text")]
+    chosen = language or [run for run in runs if run.region != "mtp"]
+    return len(chosen[0].layers) if chosen else None
 
 
-def _layers(counted: Sequence[Counted]) -> int | None:
-    runs: dict[str, set[int]] = {}
-    for item in counted:
-        at = item.kin.layer
-        if at is not None:
-            run = runs.setdefault(".".join(item.fold.segments[:at]), set())
-            run.update(item.fold.column_of(at))
-    return max((len(run) for run in runs.values()), default=None)
-
-
-def _bits(counted: Sequence[Counted]) -> float | None:
-    total = _total(c for c in counted if c.kin.kind in (PARAMETER, BIAS))
-    if not total:
+def _bits(counted: Sequence[Counted], nbytes: int, parameters: int | None) -> float | None:
+    if not parameters:
         return None
-    nbytes = sum(c.fold.nbytes * len(c.fold.members) for c in counted if c.kin.kind != BUFFER)
-    return round(8 * nbytes / total, 4)
+    buffers = sum(item.fold.total_nbytes for item in counted if item.kin.kind == BUFFER)
+    return round(8 * (nbytes - buffers) / parameters, 4)
 
 
-def _groups(counted: Sequence[Counted]) -> tuple[Group, ...]:
-    return tuple(
-        Group(
-            pattern_of(item.fold),
-            item.fold.dtype.name,
-            item.fold.shape,
-            len(item.fold.members),
-            _logical(item),
-            item.fold.nbytes * len(item.fold.members),
-            item.kin.component,
-        )
-        for item in counted
-    )
-
-
-def pattern_of(group: Fold) -> str:
-    """The names of a fold as one: ``layers.[0-31].self_attn.q_proj.weight``."""
-    pieces = group.template.split("#")
-    text = pieces[0]
-    for piece, column in zip(pieces[1:], group.columns, strict=True):
-        text += _ranges(sorted(set(column))) + piece
-    return text.replace("%", "#")
-
-
-def _ranges(numbers: list[int]) -> str:
-    if len(numbers) == 1:
-        return str(numbers[0])
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    shown = [str(a) if a == b else f"{a}-{b}" for a, b in runs[:8]]
-    return "[" + ",".join(shown) + (",…" if len(runs) > 8 else "") + "]"
-
-
-def _set(tensors: TensorSet, main: bool) -> SetSummary:
-    return SetSummary(
-        tensors.key,
-        tensors.kind,
-        len(tensors.tensors),
-        sum(t.numel for t in tensors.tensors),
-        sum(t.nbytes for t in tensors.tensors),
-        main,
-    )
-
-
-def _shares(counted: Sequence[Counted], by: str, checkpoint: Checkpoint) -> tuple[Share, ...]:
-    found: dict[str, list[int]] = {}
-    for item in counted:
-        for key, n in _keys(item, by, checkpoint).items():
-            row = found.setdefault(key, [0, 0, 0])
-            row[0] += n
-            row[1] += _logical(item) // len(item.fold.members) * n
-            row[2] += item.fold.nbytes * n
-    return tuple(Share(key, *row) for key, row in found.items())
-
-
-def _keys(item: Counted, by: str, checkpoint: Checkpoint) -> dict[str, int]:
-    kin, group = item.kin, item.fold
-    n = len(group.members)
-    if by in ("region", "kind", "component"):
-        return {getattr(kin, by): n}
-    if by == "dtype":
-        return {group.dtype.name: n}
-    if by == "module":
-        return {pattern_of(group).rpartition(".")[0]: n}
-    found: dict[str, int] = {}
-    if by == "file":
-        for member in group.members:
-            path = checkpoint.files[member.data.file].path
-            found[path] = found.get(path, 0) + 1
-        return found
-    at = kin.layer if by == "layer" else kin.expert
-    if at is None:
-        return {"": n}
-    for number in group.column_of(at):
-        found[str(number)] = found.get(str(number), 0) + 1
-    return found
-
-
-def _rows(counted: Sequence[Counted], checkpoint: Checkpoint) -> tuple[TensorRow, ...]:
-    found: dict[str, TensorRow] = {}
-    for item in counted:
-        kin, group = item.kin, item.fold
-        layers = group.column_of(kin.layer) if kin.layer is not None else None
-        expert = group.column_of(kin.expert) if kin.expert is not None else None
-        for at, tensor in enumerate(group.members):
-            found[tensor.name] = TensorRow(
-                tensor.name,
-                tensor.dtype.name,
-                tensor.shape,
-                item.parameters if kin.kind != BOOKKEEPING else 0,
-                tensor.nbytes,
-                checkpoint.files[tensor.data.file].path if checkpoint.files else "",
-                tensor.data.offset,
-                kin.component,
-                kin.region,
-                layers[at] if layers else None,
-                expert[at] if expert else None,
-                kin.kind,
-                layout=tensor.layout,
-                expert_role=kin.expert_role,
-                rule=kin.rule,
-            )
-    return tuple(found[tensor.name] for tensor in checkpoint.tensors)
+def _size(part: TensorSet, checkpoint: Checkpoint, counted: Sequence[Counted]) -> tuple[int, int]:
+    """Elements and bytes of a set."""
+    if part.tensors is checkpoint.tensors:
+        return _stored(counted), _nbytes(counted)
+    return sum(t.numel for t in part.tensors), sum(t.nbytes for t in part.tensors)

@@ -154,7 +154,7 @@ def _own(settings: Mapping[str, Any], group: Fold) -> Mapping[str, Any]:
 def _with_siblings(group: Fold, scene: Scene) -> Iterator[tuple[Fold, dict[str, Fold]]]:
     """The fold in parts whose members all have siblings of the same shapes."""
     beside = scene.beside(group)
-    if _uniform(group, beside) and not _listed(scene, group):
+    if _uniform(beside) and not _listed(scene, group):
         yield group, {name: folds[0] for name, folds in beside.items()}
         return
     module_of = {name: _by_module(folds, name) for name, folds in beside.items()}
@@ -176,9 +176,11 @@ def _with_siblings(group: Fold, scene: Scene) -> Iterator[tuple[Fold, dict[str, 
         yield group.part(members), found
 
 
-def _uniform(group: Fold, beside: Mapping[str, Sequence[Fold]]) -> bool:
+def _uniform(beside: Mapping[str, Sequence[Fold]]) -> bool:
+    """Whether every module has every tensor, each in one shape."""
+    first = next(iter(beside.values()))
     return all(
-        len(folds) == 1 and (folds[0] is group or folds[0].columns == group.columns)
+        len(folds) == 1 and (folds is first or folds[0].columns == first[0].columns)
         for folds in beside.values()
     )
 

@@ -6,6 +6,8 @@ Sources: PEFT 0.17 (``tuners/*/layer.py``), kohya sd-scripts (``networks/lora.py
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from weightkit.architectures.rows import Row
 
 LOW = (8, 64)
@@ -52,4 +54,58 @@ BUFFERS = [
         (),
         "lora_unet_mid_block_proj_in.lora_down.weight",
     ),
+]
+
+
+class Method(NamedTuple):
+    """A kind of adapter, told by what its tensors are called."""
+
+    name: str
+    leaf: str
+    """A segment that only this kind has (a pattern)."""
+
+
+METHODS = [
+    Method("DoRA", "lora_magnitude_vector"),
+    Method("DoRA", "dora_scale"),
+    Method("LoHa", "hada_w#_a"),
+    Method("LoKr", "lokr_*"),
+    Method("OFT", "oft_*"),
+    Method("IA3", "ia#_l"),
+    Method("VeRA", "vera_lambda_*"),
+    Method("LoRA", "lora_{a,down,embedding_a}"),
+    Method("LoRA", "*_lora"),
+    Method("prompt", "prompt_embeddings"),
+]
+
+PAIRS = [
+    # down (rank, in), up (out, rank), as they end the name
+    ("lora_A.weight", "lora_B.weight"),
+    ("lora_A.default.weight", "lora_B.default.weight"),
+    ("lora_A", "lora_B"),
+    ("lora_down.weight", "lora_up.weight"),
+    ("lora.down.weight", "lora.up.weight"),
+    ("lora_embedding_A", "lora_embedding_B"),
+    ("lora_a", "lora_b"),
+]
+
+
+class Ecosystem(NamedTuple):
+    """Whose names an adapter's modules have: told by how the first of them begins."""
+
+    name: str
+    prefix: str
+
+
+ECOSYSTEMS = [
+    Ecosystem("kohya", "lora_unet_"),
+    Ecosystem("kohya", "lora_te"),
+    Ecosystem("kohya", "lora_transformer_"),
+    Ecosystem("kohya", "lycoris_"),
+    Ecosystem("PEFT", "base_model.model."),
+    Ecosystem("diffusers", "unet."),
+    Ecosystem("diffusers", "transformer."),
+    Ecosystem("diffusers", "text_encoder"),
+    Ecosystem("original", "diffusion_model."),
+    Ecosystem("original", "model.diffusion_model."),
 ]

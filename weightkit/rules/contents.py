@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightkit.rules.rule import LOOK, Rule
+from weightkit.rules.rule import LOOK, WRITE_AGAIN, Rule
 
 RULES: list[Rule] = [
     Rule(
@@ -20,6 +20,111 @@ RULES: list[Rule] = [
         "The shapes and settings of a quantized weight give different sizes of the weight.",
         "A loader that trusts one of them reads the weight wrongly or fails.",
         LOOK,
+    ),
+    Rule(
+        "WK703",
+        "total-refuted",
+        "warning",
+        "The index or the metadata declares another number of parameters than the tensors hold.",
+        "Tools that trust the declaration show a wrong size; packed weights counted as integers are a "
+        "common cause.",
+        "Go by the tensors.",
+    ),
+    Rule(
+        "WK704",
+        "experts-disagree",
+        "warning",
+        "The config declares other experts than the tensors hold.",
+        "Experts were removed or belong to another checkpoint; routers would pick what is not there.",
+        LOOK,
+    ),
+    Rule(
+        "WK710",
+        "layer-missing",
+        "warning",
+        "The numbers of a run of layers have a gap.",
+        "Loaders leave a missing layer at its random initial values, most of them without a word.",
+        "Get the shard that should hold it, or ask the producer whether the layer was removed.",
+    ),
+    Rule(
+        "WK711",
+        "layer-differs",
+        "warning",
+        "One layer has other tensors, or tensors of another shape, than all the others of its run.",
+        "A tensor was lost or replaced when the checkpoint was made.",
+        LOOK,
+    ),
+    Rule(
+        "WK712",
+        "dtype-differs",
+        "note",
+        "A tensor has another type in a few layers than in the others.",
+        "Mixing types is rarely meant; it is what an interrupted conversion leaves behind.",
+        LOOK,
+    ),
+    Rule(
+        "WK713",
+        "empty-tensor",
+        "warning",
+        "A tensor has no elements.",
+        "Some training set-ups save a placeholder where the weight lives on another device.",
+        WRITE_AGAIN,
+    ),
+    Rule(
+        "WK714",
+        "config-refuted",
+        "warning",
+        "The config says other sizes than the weights have.",
+        "Config and weights do not belong together, or the vocabulary was extended in one of them.",
+        LOOK,
+    ),
+    Rule(
+        "WK715",
+        "layers-disagree",
+        "warning",
+        "The config declares another number of layers than are stored.",
+        "Layers beyond the declared number are not used; missing ones are made up at random.",
+        LOOK,
+    ),
+    Rule(
+        "WK716",
+        "tie-disagrees",
+        "note",
+        "The config's word on tied embeddings does not fit what is stored.",
+        "A stored copy that a loader ties away may differ from what is used, and counts twice.",
+        LOOK,
+    ),
+    Rule(
+        "WK720",
+        "adapter-incomplete",
+        "warning",
+        "A low-rank update has one of its two matrices only, or two that do not fit together.",
+        "The module is left unadapted, or loading fails.",
+        WRITE_AGAIN,
+    ),
+    Rule(
+        "WK721",
+        "adapter-rank",
+        "warning",
+        "The adapter's config declares another rank than its tensors have.",
+        "The scale is computed from the declared rank, so the adapter acts too strongly or weakly.",
+        "Set r (or rank_pattern) to what the tensors have.",
+    ),
+    Rule(
+        "WK722",
+        "adapter-targets",
+        "warning",
+        "The adapter's tensors and its declared targets, or any base model, do not match.",
+        "Loaders ignore what matches no module: the adapter has less effect than it should, or none.",
+        "Compare the module names with those of the base model.",
+    ),
+    Rule(
+        "WK723",
+        "adapter-scale-unknown",
+        "note",
+        "Neither the tensors nor a config say how strongly the adapter is scaled.",
+        "Loaders take the rank for alpha, a scale of 1, which may not be what it was trained with.",
+        "Keep the adapter_config.json beside the adapter.",
     ),
     Rule(
         "WK770",
