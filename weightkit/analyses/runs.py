@@ -8,16 +8,22 @@ recurrence): only a layer that is like no other, in a run where most share their
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from weightkit.analyses.components import BOOKKEEPING, BUFFER
 from weightkit.analyses.quantization import Counted
 from weightkit.analyses.scene import WEIGHTS
+from weightkit.architectures import regions
 from weightkit.rules import Faults
 
-MANY = 4
+MANY = 6
 """Runs of fewer layers have no kind that is usual."""
+WORKING = frozenset({"attention", "mixer", "feed_forward"})
+"""Components one of which every layer of a transformer, or of what came after it, has.
+
+Runs without them are sequences of other modules, whose numbers have gaps by nature."""
 
 
 class Trait(NamedTuple):
@@ -38,18 +44,27 @@ class Run(NamedTuple):
     layers: frozenset[int]
     parameters: int
     traits: tuple[Trait, ...]
+    components: frozenset[str]
+
+    @property
+    def is_of_layers(self) -> bool:
+        """Whether these are layers of a network, not the steps of one module."""
+        named = self.prefix.rpartition(".")[2] in regions.LAYERS
+        return named and not self.components.isdisjoint(WORKING)
 
 
 def runs_of(counted: Sequence[Counted]) -> list[Run]:
     """All runs of a checkpoint, the biggest first."""
     traits: dict[tuple[str, str], list[Trait]] = {}
     sizes: Counter[tuple[str, str]] = Counter()
+    components: dict[tuple[str, str], set[str]] = {}
     for item in counted:
         if item.kin.layer is None:
             continue
         for prefix, trait in _traits(item, item.kin.layer):
             key = (prefix, item.kin.region)
             traits.setdefault(key, []).append(trait)
+            components.setdefault(key, set()).add(item.kin.component)
             sizes[key] += (item.parameters or 0) * trait.layers.total()
     found = [
         Run(
@@ -58,6 +73,7 @@ def runs_of(counted: Sequence[Counted]) -> list[Run]:
             frozenset(layer for trait in some for layer in trait.layers),
             sizes[prefix, region],
             tuple(trait for trait in some if trait.name),
+            frozenset(components[prefix, region]),
         )
         for (prefix, region), some in traits.items()
     ]
@@ -97,6 +113,8 @@ def filled(template: str, numbers: Sequence[int]) -> str:
 def audit(runs: Sequence[Run], faults: Faults, mixed: bool) -> None:
     """Find layers that are missing, odd, or of another type; ``mixed`` types are meant to be."""
     for run in runs:
+        if not run.is_of_layers:
+            continue
         _find_missing(run, faults)
         if len(run.layers) >= MANY:
             odd = _find_odd(run, faults)
@@ -108,9 +126,8 @@ def _find_missing(run: Run, faults: Faults) -> None:
     first, last = min(run.layers), max(run.layers)
     if run.region == "mtp" or last - first + 1 == len(run.layers):
         return
-    if last - first > 4 * len(run.layers) + 16:  # the numbers count something else
-        return
-    missing = [layer for layer in range(first, last + 1) if layer not in run.layers]
+    gaps = (layer for layer in range(first, last + 1) if layer not in run.layers)
+    missing = list(islice(gaps, 9))  # the last number may be anything
     shown = ", ".join(str(layer) for layer in missing[:8]) + (", …" if len(missing) > 8 else "")
     name = "layer" if len(missing) == 1 else "layers"
     faults.add(
@@ -131,9 +148,16 @@ def _find_odd(run: Run, faults: Faults) -> set[int]:
     if len(groups[usual]) * 2 <= len(run.layers) or len(odd) > max(2, len(run.layers) // 8):
         return set()
     traits = _without_dtype(run.traits)
+    odd = {layer for layer in odd if _stands_alone(layer, kinds)}
     for layer in sorted(odd):
         _say_odd(run, layer, dict(kinds[layer]), dict(usual), traits, faults)
     return odd
+
+
+def _stands_alone(layer: int, kinds: Mapping[int, list[tuple[int, int]]]) -> bool:
+    """Whether the layers around it are of one kind: else it is where one stage leads to the next."""
+    around = [kinds[other] for other in (layer - 1, layer + 1) if other in kinds]
+    return len(around) < 2 or around[0] == around[1]
 
 
 def _without_dtype(traits: Sequence[Trait]) -> list[Trait]:
@@ -158,8 +182,9 @@ def _say_odd(
     reshaped = {trait.name for trait in more} & {trait.name for trait in less}
     other = [trait for trait in more if trait.name not in reshaped]
     # The first and the last layer often have a module of their own: dense instead of sparse, a
-    # position table, an adapter to what comes next.
-    if other and layer in (min(run.layers), max(run.layers)):
+    # position table, an adapter to what comes next; or no norm, which stands outside.
+    norms = all("norm" in trait.name or "ln" in trait.name for trait in less)
+    if (other or (norms and not reshaped)) and layer in (min(run.layers), max(run.layers)):
         return
     said = [
         *(f"{name} has another shape" for name in sorted(reshaped)),

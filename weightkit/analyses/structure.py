@@ -105,17 +105,24 @@ def _language(whole: Whole) -> Iterator[Counted]:
             yield item
 
 
+_COUNTED_OTHERWISE = ("_class_name", "decoder_layers", "num_decoder_layers", "num_hidden_groups")
+"""Config keys of models whose layers are of two kinds, or are used more than once."""
+
+
 def _check_layers(whole: Whole, fields: Fields, faults: Faults) -> None:
     language = [run for run in whole.runs if run.region in ("main", "text")]
-    single = [run for run in language if run.prefix.rpartition(".")[2] in regions.LAYERS]
-    if len(single) != 1 or fields.has("decoder_layers") or "num_hidden_groups" in fields.table:
+    single = [run for run in language if run.is_of_layers]
+    if len(single) != 1 or any(key in fields.table for key in _COUNTED_OTHERWISE):
         return
     declared = fields.optional("layers", 1)
     run = single[0]
     further = fields.optional("next_token_layers") or 0
-    if declared is None or len(run.layers) in (declared, declared - further, declared + further):
+    stored = len(run.layers)
+    if declared is None or stored in (declared, declared - further, declared + further):
         return
-    message = f"{declared} layers declared, {len(run.layers)} stored as {run.prefix}"
+    if any(fields.get(key) == stored for key in fields.names("layers")):
+        return
+    message = f"{declared} layers declared, {stored} stored as {run.prefix}"
     faults.add("WK715", message, subject=fields.find("layers")[0])
 
 
@@ -136,16 +143,30 @@ def _token_table(whole: Whole) -> tuple[Counted, int, int] | None:
     return (table, rows, (table.parameters or 0) // rows) if rows else None
 
 
+_SEVERAL_VOCABULARIES = ("moshi", "kyutai", "csm", "musicgen")
+"""Models (by part of ``model_type``) with tables for several streams of tokens in one."""
+
+
 def _check_vocabulary(whole: Whole, fields: Fields, faults: Faults) -> None:
     table = _token_table(whole)
     declared = fields.optional("vocabulary", 1)
     if table is None or declared is None or table[1] == declared:
         return
+    model = fields.table.get("model_type")
+    if isinstance(model, str) and any(name in model for name in _SEVERAL_VOCABULARIES):
+        return
     message = f"a vocabulary of {declared:,} declared, {table[1]:,} rows stored"
     faults.add("WK714", message, tensor=table[0].fold.members[0].name, subject="vocab_size")
 
 
-_NARROW = ("embedding_size", "word_embed_proj_dim", "emb_size", "d_embed", "embd_pdim")
+_NARROW = (
+    "embedding_size",
+    "input_embedding_size",
+    "word_embed_proj_dim",
+    "emb_size",
+    "d_embed",
+    "embd_pdim",
+)
 """Config keys of token embeddings that are narrower than the model."""
 
 
@@ -171,7 +192,7 @@ def _check_heads(whole: Whole, fields: Fields, faults: Faults) -> None:
     if not queries or not keys or len(queries) != 1 or len(keys) != 1:
         return
     query, key = queries.pop(), keys.pop()
-    if query * shared != key * heads:
+    if query * shared not in (key * heads, 2 * key * heads):  # twice: queries with their gate
         shape = f"queries are {query / key:g} times the keys" if key else "there are no keys"
         message = f"{heads} heads and {shared} key-value heads declared, but {shape}"
         faults.add("WK714", message, subject=fields.find("kv_heads")[0])
@@ -203,6 +224,9 @@ def _projections(whole: Whole, letter: str) -> set[int]:
 
 def _check_tied(whole: Whole, faults: Faults) -> None:
     tied = whole.config.get("tie_word_embeddings")
+    inner = whole.config.get("text_config")
+    if isinstance(inner, Mapping) and inner.get("tie_word_embeddings") is not tied:
+        return  # which of the two counts is up to the model's code
     table = _token_table(whole)
     if not isinstance(tied, bool) or table is None:
         return
