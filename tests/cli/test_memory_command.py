@@ -21,6 +21,11 @@ GGUF = str(FIXTURES / "llama-q8_0.gguf")
 TORCH = str(FIXTURES / "torch/state_dict.pt")
 
 
+def apart_from_the_missing_layers(found):
+    """The findings but for that the checkpoints here hold one layer of all that they declare."""
+    return [row for row in found["findings"] if row["code"] != "WK715"]
+
+
 def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(group, ["memory", *arguments])
 
@@ -75,7 +80,7 @@ def test_every_engine(tmp_path: Path, engine: str) -> None:
     found = document("memory", path, "--engine", engine, "--context", "131072")
     assert found["engine"] == engine
     assert cache(found)["low"] == 8_192 * (10 * 131_072 + 52 * 1_024)
-    assert found["findings"] == []
+    assert apart_from_the_missing_layers(found) == []
 
 
 def test_the_options_are_the_tables() -> None:
@@ -159,7 +164,7 @@ def test_a_config_that_is_not_json(tmp_path: Path) -> None:
 def test_a_config_that_the_weights_refute(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, LLAMA_3_1_8B, 512)
     found = document("memory", path)
-    assert [row["code"] for row in found["findings"]] == ["WK771"]
+    assert [row["code"] for row in apart_from_the_missing_layers(found)] == ["WK771"]
     assert cache(found)["bytes"] is None
     assert found["weights"][0]["bytes"] == 512 * 16
     run(path, "--fail-on", "warning", status=1)
@@ -167,7 +172,7 @@ def test_a_config_that_the_weights_refute(tmp_path: Path) -> None:
 
 def test_an_unusable_field(tmp_path: Path) -> None:
     found = document("memory", checkpoint(tmp_path, {**LLAMA_3_1_8B, "num_hidden_layers": 10**6}))
-    assert [(row["code"], row["subject"]) for row in found["findings"]] == [
+    assert [(row["code"], row["subject"]) for row in apart_from_the_missing_layers(found)] == [
         ("WK770", "num_hidden_layers")
     ]
     assert "num_hidden_layers" in found["total"]["reason"]
