@@ -13,62 +13,42 @@ from typing import Any, NamedTuple
 from weightkit.analyses.decompile import call_text, expression
 from weightkit.analyses.stdlib import RENAMED_MODULES, RENAMED_NAMES
 from weightkit.analyses.trust import TRUSTED, Danger, Trust, danger
-from weightkit.programs import Blob, Call, Global, Pairs, Persistent, Program, Text
+from weightkit.analyses.trust.dangers import NESTED
+from weightkit.programs import Blob, Call, Global, Group, Pairs, Persistent, Program, Text
 from weightkit.reports import Finding
 from weightkit.rules import Faults
-from weightkit.source import Reader, Window
+from weightkit.source import Buffer, Reader, Window
 
 VERDICTS = ("safe", "unscanned", "review", "unsafe")
 """From the best to the worst."""
 
 MAX_NESTING = 3
+MAX_TEXT = 64 << 20
+"""Bytes of a text that spells the bytes of a nested pickle."""
 
 SPECIAL = frozenset(
-    [
-        "__setstate__",
-        "__getstate__",
-        "__class__",
-        "__reduce__",
-        "__reduce_ex__",
-        "__dict__",
-        "__globals__",
-        "__getattr__",
-        "__getattribute__",
-        "__setattr__",
-        "__delattr__",
-        "__call__",
-        "__init__",
-        "__new__",
-        "__del__",
-        "__builtins__",
-        "__code__",
-        "__closure__",
-        "__defaults__",
-        "__mro__",
-        "__bases__",
-        "__subclasses__",
-        "__wrapped__",
-        "__import__",
-        "__loader__",
-        "__path__",
-        "__enter__",
-        "__exit__",
-        "__init_subclass__",
-        "__subclasshook__",
-        "__slots__",
-    ]
+    """__setstate__ __getstate__ __class__ __reduce__ __reduce_ex__ __dict__ __globals__ __getattr__
+    __getattribute__ __setattr__ __delattr__ __call__ __init__ __new__ __del__ __builtins__ __code__
+    __closure__ __defaults__ __mro__ __bases__ __subclasses__ __wrapped__ __import__ __loader__
+    __path__ __enter__ __exit__ __init_subclass__ __subclasshook__ __slots__""".split()
 )
 
 _CALLS = frozenset(["REDUCE", "NEWOBJ", "NEWOBJ_EX", "INST", "OBJ"])
+_MAKES = frozenset(["NEWOBJ", "NEWOBJ_EX"])
+"""These run ``__new__`` of a class alone: for most, no line of its own code."""
 _FILLS = frozenset(["APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"])
 
 
 class Name(NamedTuple):
-    """A global as it is judged: under its present name, with its rows of both tables."""
+    """A global as it is judged: under its present name, with its rows of both tables.
+
+    ``danger`` is what calling it would do, ``named`` what naming it alone may lead to.
+    """
 
     path: str
     trust: Trust | None
     danger: Danger | None
+    named: Danger | None
 
 
 def resolve(node: Global) -> Name:
@@ -78,9 +58,13 @@ def resolve(node: Global) -> Name:
         module, name = RENAMED_NAMES[module, name]
     elif module in RENAMED_MODULES:
         module = RENAMED_MODULES[module]
-    trust = TRUSTED.get((module, name))
-    found = None if trust is not None else danger(module, name) or danger(node.module, node.name)
-    return Name(f"{module}.{name}", trust, found)
+    path, trust = f"{module}.{name}", TRUSTED.get((module, name))
+    if trust is not None:
+        return Name(path, trust, None, None)
+    both = {(module, name), (node.module, node.name)}
+    calling = [danger(*one) for one in sorted(both)]
+    naming = [danger(*one, called=False) for one in sorted(both)]
+    return Name(path, None, next(filter(None, calling), None), next(filter(None, naming), None))
 
 
 def judge(program: Program, reader: Reader | None, nesting: int = 0) -> Iterator[Finding]:
@@ -97,6 +81,7 @@ class _Judgement:
         self.nesting = nesting
         self.names: dict[Global, Name] = {}
         self.explained: set[Global] = set()
+        self.judged: set[int] = set()  # ids of nested pickles, which the program keeps alive
         path = reader.path if reader is not None else ""
         self.faults = Faults(path, program.entry, limit=10)
 
@@ -131,9 +116,9 @@ class _Judgement:
         name = self.name(target)
         if name.trust is not None:
             self.trusted_call(call, name, name.trust)
-        elif name.danger is not None:
+        elif (found := name.named if call.opcode in _MAKES else name.danger) is not None:
             self.explained.add(target)
-            self.dangerous(call, name.path, name.danger)
+            self.dangerous(call, name.path, found)
         elif name.path == "builtins.getattr":
             self.attribute(call)
         else:
@@ -143,6 +128,8 @@ class _Judgement:
     def trusted_call(self, call: Call, name: Name, trust: Trust) -> None:
         args = call.args
         if type(args) is tuple and trust.call is not None and trust.call(args):
+            if name.path.startswith("torch._tensor._rebuild_from_type") and len(args) > 3:
+                self.special(call, args[3], args[1])
             return
         if trust.new and call.opcode != "REDUCE":
             return
@@ -157,35 +144,65 @@ class _Judgement:
 
     def nested(self, call: Call, args: tuple[Any, ...]) -> None:
         """torch's way to carry a tensor in a plain pickle: a legacy file as bytes, judged in turn."""
-        held = args[0] if len(args) == 1 else None
-        if type(held) is not Blob or held.encoding != "raw" or self.reader is None:
+        if len(args) == 1 and id(args[0]) in self.judged:
+            return
+        self.judged.update(map(id, args))
+        inner = self.bytes_of(args[0]) if len(args) == 1 else None
+        if inner is None:
             self.say("WK801", call, "loads bytes that are made while loading (deserialiser)")
-            return
-        if self.nesting >= MAX_NESTING:
+        elif self.nesting >= MAX_NESTING:
             self.say("WK815", call, f"pickles nested {self.nesting} deep")
-            return
-        inner = Window(self.reader, held.offset, held.nbytes, f"0x{held.offset:x}")
-        self.faults.extend(list(judge_bytes(inner, self.nesting + 1)))
+        else:
+            self.faults.extend(list(judge_bytes(inner, self.nesting + 1)))
+
+    def bytes_of(self, held: Any) -> Reader | None:
+        """Bytes that stand in the pickle: as they are, or as protocol 2 spells them."""
+        if type(held) is Blob and held.encoding == "raw" and self.reader is not None:
+            return Window(self.reader, held.offset, held.nbytes, f"0x{held.offset:x}")
+        if type(held) is not Call or type(held.target) is not Global or held.state is not None:
+            return None
+        if self.name(held.target).path != "_codecs.encode" or type(held.args) is not tuple:
+            return None
+        text, *encoding = held.args or ("",)
+        if not all(isinstance(item, str) and item in ("latin1", "latin-1") for item in encoding):
+            return None
+        where = f"0x{held.offset:x}"
+        try:
+            return Buffer(self.text_of(text).encode("latin-1"), entry=where)
+        except (UnicodeError, TypeError):
+            return None
+
+    def text_of(self, value: Any) -> str:
+        if isinstance(value, str):
+            return str(value)
+        if type(value) is Blob and value.encoding == "text" and self.reader is not None:
+            if value.nbytes > MAX_TEXT:
+                raise TypeError("too long")
+            return self.reader.pread(value.offset, value.nbytes).decode("utf-8", "surrogatepass")
+        raise TypeError("no text")
 
     def attribute(self, call: Call) -> None:
-        """``getattr(class, "name")`` is how members of classes are pickled; the rest is an escape."""
-        args = call.args
-        plain = (
-            type(args) is tuple
-            and len(args) == 2
-            and type(args[0]) is Global
-            and type(args[1]) is Text
-            and not args[1].startswith("_")
-            and danger(args[0].module, f"{args[0].name}.{args[1]}") is None
-        )
+        """``getattr(owner, "name")`` is how methods are pickled; dunders and verbs are an escape.
+
+        What is looked up is not called yet: calling it is a finding of its own.
+        """
+        args = call.args if type(call.args) is tuple else ()
         self.explained.add(call.target)
-        if plain:
+        if len(args) == 2 and type(args[1]) is Text and self.is_plain(args[0], str(args[1])):
             self.say("WK810", call, "looks an attribute up", subject="builtins.getattr")
         else:
             effect = "reaches attributes by name, and so past every table"
             self.say(
                 "WK801", call, "calls builtins.getattr (attribute)", "builtins.getattr", effect
             )
+
+    def is_plain(self, owner: Any, name: str) -> bool:
+        """Whether an attribute of ``owner`` may be looked up without harm."""
+        if name.startswith("__"):
+            return False
+        if type(owner) is Global:
+            return danger(owner.module, f"{owner.name}.{name}", called=False) is None
+        return type(owner) is Call and danger("", name, called=False) is None
 
     # What is changed
 
@@ -203,8 +220,11 @@ class _Judgement:
                 self.patches(call, owner)
             else:
                 self.say("WK812", call, f"gives a state to {name.path}", subject=name.path)
-        for key in special_keys(call.args):
-            message = f"sets {key} of an object of {name.path}"
+        self.special(call, call.args, owner.target)
+
+    def special(self, call: Call, state: Any, owner: Any) -> None:
+        for key in special_keys(state):
+            message = f"sets {key} of an object of {expression(owner, 1, 80)}"
             self.say("WK807", call, message, key, "decides what runs next")
 
     def fill(self, call: Call) -> None:
@@ -236,18 +256,29 @@ class _Judgement:
         if node in self.explained or node.module.startswith("__torch__"):
             return
         name = self.name(node)
-        if name.danger is not None:
-            self.note(
-                "WK802",
-                node,
-                f"names {name.path} ({name.danger.kind})",
-                name.path,
-                name.danger.effect,
-            )
-        elif (name.trust is None and name.path != "builtins.getattr") or (
-            name.trust is not None and not name.trust.mention
-        ):
+        found = name.named
+        if found is not None:
+            message = f"names {name.path} ({found.kind})"
+            self.note("WK802", node, message, name.path, found.effect)
+        elif name.trust is None and name.path != "builtins.getattr":
             self.note("WK811", node, f"names {name.path}", name.path)
+        elif name.trust is not None and not name.trust.mention and self.is_value(node):
+            message = f"hands {name.path} over to be called (deserialiser)"
+            self.note("WK802", node, message, name.path, NESTED.effect)
+
+    def is_value(self, wanted: Global) -> bool:
+        """Whether a global stands anywhere but as what is called."""
+        left, seen = list(_inside(self.program)), set[int]()
+        while left:
+            item = left.pop()
+            if item is wanted:
+                return True
+            if isinstance(item, Pairs | Group):
+                item = item.items
+            if type(item) in (list, tuple) and id(item) not in seen:
+                seen.add(id(item))
+                left.extend(item)
+        return False
 
     def persistent(self, node: Persistent) -> None:
         pid = node.pid
@@ -283,20 +314,43 @@ class _Judgement:
 def special_keys(state: Any) -> Iterator[str]:
     """The special attributes that a BUILD state would set."""
     for part in state if type(state) is tuple else (state,):
-        if type(part) is Pairs:
-            for key in part.items[::2]:
-                if isinstance(key, str) and key in SPECIAL:
-                    yield str(key)
+        for key in _keys(part):
+            if isinstance(key, str) and key in SPECIAL:
+                yield str(key)
+
+
+def _keys(part: Any) -> Iterator[Any]:
+    """Keys of a dict, or of what a call makes of pairs."""
+    if type(part) is Pairs:
+        yield from part.items[::2]
+    elif type(part) is Call:
+        yield from (part.pairs or [])[::2]
+        for arg in part.args if type(part.args) is tuple else ():
+            if type(arg) is Pairs:
+                yield from arg.items[::2]
+            elif type(arg) in (list, tuple):
+                yield from (item[0] for item in arg if type(item) in (list, tuple) and item)
+
+
+def _inside(program: Program) -> Iterator[Any]:
+    """Every value that the program puts into another, or returns."""
+    yield program.root
+    for call in program.calls:
+        yield call.args
+        yield call.kwargs
+    for persistent in program.persistents:
+        yield persistent.pid
 
 
 def judge_bytes(reader: Reader, nesting: int = 0) -> Iterator[Finding]:
-    """Findings about pickles that are the content of ``reader``."""
-    from weightkit.formats import pytorch
+    """Findings about what ``reader`` holds: a file inside a pickle, of any format."""
+    from weightkit.opening.examining import examine
 
-    found = pytorch.examine(reader)
-    yield from found.faults
-    for program in found.programs:
-        yield from judge(program, reader, nesting)
+    examined = examine(reader)
+    yield from examined.faults()
+    for part in examined.all():
+        for program in part.examination.programs:
+            yield from judge(program, program.reader, nesting)
 
 
 # Verdicts

@@ -1,0 +1,312 @@
+"""The tables of danger: whole modules, parts of packages, and names that tell what they do."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Danger(NamedTuple):
+    """What a name would do."""
+
+    kind: str
+    effect: str
+
+
+PROCESS = Danger("process", "starts programs, ends or signals processes")
+FILE = Danger("file", "reads, writes or removes files")
+NETWORK = Danger("network", "opens network connections")
+CODE = Danger("code", "runs code that it is given")
+IMPORT = Danger("import", "imports modules by name, and so runs them")
+DEBUG = Danger("debugger", "runs code under a debugger, profiler or tracer, or opens a console")
+NATIVE = Danger("native", "loads native libraries or touches raw memory")
+NESTED = Danger("deserialiser", "unpickles or loads other data, which is not scanned here")
+ATTRIBUTE = Danger("attribute", "reaches attributes by name, and so past every table")
+APPLY = Danger("apply", "calls what it is given")
+INTERPRETER = Danger("interpreter", "changes the running interpreter")
+THREAD = Danger("thread", "runs what it is given in another thread or process")
+OTHER = Danger("other", "belongs to a part of the standard library that no data needs")
+
+
+def _table(*rows: tuple[Danger, str]) -> dict[str, Danger]:
+    return {name: kind for kind, names in rows for name in names.split()}
+
+
+DANGEROUS_MODULES = _table(
+    (
+        PROCESS,
+        """os posix nt ntpath posixpath subprocess _posixsubprocess pty commands popen2 signal platform
+        _aix_support _osx_support ce riscos os2 _winapi msvcrt winreg _winreg resource webbrowser
+        antigravity sched psutil sh pexpect fabric paramiko invoke plumbum""",
+    ),
+    (
+        FILE,
+        """shutil tempfile glob fileinput linecache zipfile tarfile io _io _pyio mmap fcntl filecmp gzip
+        bz2 lzma zlib sqlite3 _sqlite3 dbm anydbm gdbm whichdb dumbdbm netrc configparser mailbox wave
+        aifc sunau csv tokenize pathlib2 nturl2path stat statvfs macpath""",
+    ),
+    (
+        NETWORK,
+        """socket _socket socketserver SocketServer ssl _ssl http httplib urllib urllib2 urlparse ftplib
+        smtplib smtpd imaplib poplib nntplib telnetlib xmlrpc xmlrpclib SimpleXMLRPCServer
+        BaseHTTPServer SimpleHTTPServer CGIHTTPServer cgi cgitb wsgiref asyncore asynchat select
+        selectors requests urllib3 httpx aiohttp websockets boto3 botocore ftputil huggingface_hub""",
+    ),
+    (
+        CODE,
+        """code codeop ast compiler symtable py_compile compileall dis inspect new _xxsubinterpreters
+        _interpreters interpreters _testcapi _testinternalcapi idlelib lib2to3 pgen2 distutils
+        setuptools pkg_resources pip ensurepip venv zipapp site sitecustomize usercustomize rlcompleter
+        readline nose pytest _pytest unittest doctest test tests mock types cmd execnet sympy numexpr
+        asteval restrictedpython py_mini_racer js2py jinja2 mako tornado.template""",
+    ),
+    (
+        IMPORT,
+        """importlib imp _imp pkgutil runpy zipimport _frozen_importlib _frozen_importlib_external
+        modulefinder ihooks""",
+    ),
+    (
+        DEBUG,
+        """pdb bdb trace tracemalloc timeit profile cProfile _lsprof hotshot pstats pydoc _pyrepl
+        faulthandler IPython ipdb pudb debugpy""",
+    ),
+    (NATIVE, "ctypes _ctypes _ctypes_test cffi _cffi_backend cython pyximport onnxruntime"),
+    (
+        NESTED,
+        """pickle _pickle cPickle pickletools marshal shelve dill cloudpickle jsonpickle yaml _yaml
+        ruamel plistlib copy_reg joblib""",
+    ),
+    (ATTRIBUTE, "operator _operator"),
+    (
+        THREAD,
+        """threading _thread thread dummy_threading _dummy_thread multiprocessing _multiprocessing
+        concurrent asyncio _asyncio queue Queue billiard celery ray dask""",
+    ),
+    (
+        INTERPRETER,
+        """sys builtins __builtin__ gc atexit _weakref weakref warnings _warnings sysconfig locale
+        encodings tkinter Tkinter turtle curses _curses getpass crypt logging fickling picklescan
+        modelscan modelaudit""",
+    ),
+    (APPLY, "functools _functools contextlib"),
+)
+"""Whole modules, with everything below them, that no data needs."""
+
+DANGEROUS_PARTS = _table(
+    (
+        PROCESS,
+        """numpy.f2py numpy.distutils torch.utils.cpp_extension torch.utils.collect_env
+        torch.distributed.run torch.distributed.launch torch.distributed.launcher
+        torch.distributed.elastic torch.multiprocessing torch._utils_internal PIL.ImageShow""",
+    ),
+    (
+        CODE,
+        """numpy.testing torch.utils.bottleneck torch.utils._config_module torch.jit torch.fx
+        torch.distributed.nn torch._inductor torch._dynamo torch._functorch torch._export
+        torch.library torch.testing torch._lobpcg torch._sources pandas.eval pandas.core.computation
+        scipy.weave omegaconf.resolvers PIL.ImageMath""",
+    ),
+    (
+        FILE,
+        """numpy.lib.npyio numpy.lib._npyio_impl numpy.lib.format numpy.lib._format_impl
+        numpy.lib._datasource numpy.lib.utils numpy.lib._utils_impl numpy.core.memmap
+        numpy._core.memmap numpy.compat numpy.loadtxt torch.utils.data.datapipes
+        torch.distributed.checkpoint torch.onnx torch._appdirs torch._vendor pandas.io scipy.io
+        sklearn.datasets tensorflow.io keras.utils pyarrow.fs pyarrow.dataset pyarrow.parquet
+        pyarrow.csv pyarrow.json pyarrow.orc pyarrow.feather pyarrow.ipc h5py onnx cv2 lxml nltk.data
+        PIL.ImageGrab""",
+    ),
+    (
+        NETWORK,
+        """torch.hub torch.utils.model_zoo torch.distributed.rpc transformers.utils.hub
+        transformers.utils.import_utils nltk.downloader pyarrow.flight""",
+    ),
+    (
+        IMPORT,
+        """torch.package transformers.dynamic_module_utils hydra.utils hydra._internal
+        django.utils.module_loading werkzeug.utils pydantic.utils""",
+    ),
+    (NATIVE, "torch._ops torch.ops torch.classes torch._classes torch._C numpy.ctypeslib"),
+    (
+        NESTED,
+        """torch.utils.show_pickle torch.serialization torch.storage sklearn.externals.joblib
+        tensorflow.keras.models keras.models keras.saving pyarrow.serialization mlflow.pyfunc
+        numpy.core._methods""",
+    ),
+)
+"""Parts of packages that are otherwise only unknown."""
+
+HARMLESS_PARTS = frozenset(
+    """torch._C._nn torch._C._linalg torch._C._fft torch._C._special torch._C._sparse torch._C._nested
+    torch._C._VariableFunctions torch._C._TensorBase torch.fx.immutable_collections
+    urllib.parse""".split()
+)
+"""Parts of dangerous ones that only compute or hold data."""
+
+HARMLESS_STDLIB = frozenset(
+    """collections datetime _datetime _pydatetime decimal _decimal _pydecimal fractions uuid array enum
+    ipaddress zoneinfo random _random numbers re _sre sre_compile copyreg time argparse optparse
+    pathlib pathlib._local _codecs codecs calendar statistics heapq bisect textwrap math cmath hashlib
+    _hashlib UserDict UserList UserString sets abc json struct graphlib colorsys __main__ itertools
+    typing dataclasses string copy contextvars""".split()
+)
+"""Modules of the standard library whose classes data does hold: for review, not unsafe."""
+
+HARMFUL_NAMES: dict[tuple[str, str], Danger] = {
+    ("uuid", name): PROCESS
+    for name in """_get_command_stdout _find_mac_near_keyword _find_mac_under_heading
+    _find_mac_next_lines _find_mac _ifconfig_getter _ip_getter _arp_getter _lanscan_getter
+    _netstat_getter _ipconfig_getter _netbios_getter getnode _popen""".split()
+}
+"""What does act, in modules that are otherwise harmless or unknown."""
+HARMFUL_NAMES |= {
+    ("typing", "get_type_hints"): CODE,
+    ("typing", "ForwardRef"): CODE,
+    ("typing", "_eval_type"): CODE,
+    ("typing", "evaluate_forward_ref"): CODE,
+    ("dataclasses", "make_dataclass"): CODE,
+    ("dataclasses", "_create_fn"): CODE,
+    ("string", "Formatter"): ATTRIBUTE,
+    ("argparse", "FileType"): FILE,
+    ("argparse", "_sys"): INTERPRETER,
+    ("random", "_test"): OTHER,
+    ("random", "_test_generator"): APPLY,
+    ("hashlib", "file_digest"): FILE,
+    ("codecs", "open"): FILE,
+    ("copyreg", "pickle"): INTERPRETER,
+    ("copyreg", "add_extension"): INTERPRETER,
+    ("copyreg", "remove_extension"): INTERPRETER,
+    ("copyreg", "constructor"): INTERPRETER,
+    ("json", "load"): FILE,
+    ("enum", "_simple_enum"): CODE,
+    ("enum", "_test_simple_enum"): CODE,
+    ("numpy", "load"): NESTED,
+    ("numpy", "memmap"): FILE,
+    ("torch", "load"): NESTED,
+    ("torch", "save"): FILE,
+    ("torch", "from_file"): FILE,
+    ("torch", "compile"): CODE,
+    ("torch", "import_ir_module"): CODE,
+    ("torch", "set_default_tensor_type"): INTERPRETER,
+    ("pandas", "eval"): CODE,
+    ("pandas", "read_pickle"): NESTED,
+}
+
+SAFE_NAMES: dict[str, frozenset[str]] = {
+    module: frozenset(names.split())
+    for module, names in {
+        "types": """SimpleNamespace MappingProxyType GenericAlias NoneType EllipsisType UnionType
+        MethodType BuiltinFunctionType""",
+        "functools": """partial lru_cache cached_property partialmethod update_wrapper wraps
+        total_ordering cmp_to_key singledispatch _lru_cache_wrapper""",
+        "_functools": "partial",
+        "contextlib": "nullcontext suppress ExitStack",
+        "operator": """itemgetter add sub mul truediv floordiv matmul mod neg pos abs lt le eq ne ge gt
+        not_ and_ or_ xor inv invert pow truth is_ is_not index concat contains""",
+        "_operator": """itemgetter add sub mul truediv floordiv matmul mod neg pos abs lt le eq ne ge gt
+        not_ and_ or_ xor inv invert pow truth is_ is_not index concat contains""",
+        "threading": "Lock RLock Event Condition Semaphore local",
+        "_thread": "lock RLock LockType allocate_lock _local",
+        "queue": "Queue LifoQueue PriorityQueue SimpleQueue Empty Full",
+        "logging": """Logger RootLogger getLogger Formatter LoggerAdapter NullHandler StreamHandler
+        LogRecord Filter PlaceHolder Manager PercentStyle StrFormatStyle StringTemplateStyle""",
+        "inspect": "Signature Parameter _ParameterKind BoundArguments _empty FullArgSpec",
+        "io": "BytesIO StringIO",
+        "_io": "BytesIO StringIO",
+        "weakref": "WeakKeyDictionary WeakValueDictionary WeakSet ref ReferenceType",
+        "_weakref": "ref ReferenceType",
+        "_weakrefset": "WeakSet",
+        "signal": "Signals Handlers Sigmasks",
+        "platform": "uname_result",
+        "os": "PathLike stat_result terminal_size fspath",
+        "posix": "stat_result",
+        "configparser": """ConfigParser RawConfigParser SectionProxy ConverterMapping Interpolation
+        BasicInterpolation ExtendedInterpolation""",
+        "csv": "Dialect excel excel_tab unix_dialect",
+        "http": "HTTPStatus HTTPMethod",
+        "concurrent.futures": "ThreadPoolExecutor ProcessPoolExecutor Future",
+        "warnings": "WarningMessage",
+        "sys": "float_info int_info hash_info version_info",
+        "re": "compile _compile Pattern RegexFlag",
+        "_regex": "compile",
+        "regex._regex": "compile",
+        "torch.serialization": "_get_layout",
+        "torch._C": "Generator _TensorBase _distributed_c10d ScriptFunction Size device dtype",
+        "torch._dynamo.eval_frame": "OptimizedModule",
+        "torch.fx.proxy": "Proxy",
+        "torch.multiprocessing": "Queue Lock Event",
+        "joblib.memory": "Memory MemorizedFunc NotMemorizedFunc",
+        "joblib.logger": "Logger PrintTime",
+        "joblib.hashing": "Hasher",
+        "joblib._store_backends": "FileSystemStoreBackend",
+        "joblib.parallel": "Parallel",
+        "builtins": """memoryview property classmethod staticmethod enumerate reversed zip iter type
+        print len abs min max sum sorted round repr hash super all any divmod pow ord chr hex oct bin
+        isinstance issubclass callable next format id ascii NoneType ellipsis""",
+    }.items()
+}
+"""Names in dangerous modules that only hold data or compute: for review."""
+
+NAMED_ONLY = {("numpy", "memmap")}
+"""Classes that data names without making one: dangerous only when they are called."""
+
+TELLING_NAMES = _table(
+    (
+        PROCESS,
+        """system popen popen2 popen3 popen4 Popen spawnl spawnv spawnve spawnvp spawnlp execl execle
+        execlp execv execve execvp check_call check_output getoutput getstatusoutput run_command run_cmd
+        forkpty exec_command startfile runstring posix_spawn""",
+    ),
+    (
+        CODE,
+        """eval exec execfile runcode runsource run_string run_code run_path run_module runctx runcall
+        run_script literal_eval exec_module exec_in safe_eval sympify parse_expr eval_expr lambdify
+        create_function FunctionType CodeType LambdaType reduce_graph_module
+        reduce_deploy_graph_module reduce_package_graph_module execWrapper""",
+    ),
+    (
+        IMPORT,
+        """__import__ import_module import_string import_object load_module resolve_name import_item
+        find_module load_source load_compiled load_dynamic resolve_dotted_attribute resolve_object
+        import_ir_module import_ir_module_from_buffer""",
+    ),
+    (NESTED, "load_pickle read_pickle unpickle _load_from_bytes unpack_pickle torch_load"),
+    (
+        NETWORK,
+        """urlopen urlretrieve urlcleanup download_url_to_file load_state_dict_from_url
+        create_connection""",
+    ),
+    (
+        FILE,
+        """fdopen open_code unlink rmtree removedirs write_text write_bytes read_text read_bytes savetxt
+        tofile fromfile genfromtxt loadtxt copyfile PyTorchFileReader PyTorchFileWriter""",
+    ),
+    (NATIVE, "CDLL WinDLL PyDLL OleDLL LoadLibrary dlopen load_library"),
+    (
+        ATTRIBUTE,
+        """getattr setattr delattr attrgetter methodcaller getattr_static __getattribute__ __getattr__
+        __setattr__ __call__ __reduce__ __reduce_ex__ __globals__ __builtins__ __subclasses__ __class__
+        __bases__ __mro__ __code__ __dict__ __init_subclass__ __loader__ __setstate__ __init__ __new__
+        __del__""",
+    ),
+)
+"""Last parts of names that tell what a callable does, whatever its module."""
+
+CALLED_NAMES = _table(
+    (PROCESS, "spawn call shell fork kill"),
+    (CODE, "compile evaluate"),
+    (IMPORT, "locate get_class"),
+    (NESTED, "load loads load_model from_pickle deserialize load_from_checkpoint"),
+    (NETWORK, "download download_url fetch"),
+    (FILE, "open memmap read_file write_file"),
+    (APPLY, "apply partial reduce starmap map filter"),
+    (THREAD, "Thread Process Timer Pool"),
+)
+"""The same for names that classes and functions of any package have: dangerous when called."""
+
+ALIASES = frozenset(
+    """os posix nt sys subprocess builtins __builtin__ shutil socket importlib imp runpy ctypes pty
+    pickle cPickle marshal pathlib io tempfile commands pkgutil webbrowser urllib urllib2 requests
+    pdb bdb codeop operator functools threading multiprocessing asyncio gc inspect ast
+    linecache zipimport""".split()
+)
+"""Modules that others import and so can be reached through: ``random._os`` is os."""

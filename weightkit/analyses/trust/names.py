@@ -1,0 +1,80 @@
+"""What a name would do, judged as text."""
+
+from __future__ import annotations
+
+from weightkit.analyses.stdlib import STDLIB
+from weightkit.analyses.trust.dangers import (
+    ALIASES,
+    ATTRIBUTE,
+    CALLED_NAMES,
+    DANGEROUS_MODULES,
+    DANGEROUS_PARTS,
+    HARMFUL_NAMES,
+    HARMLESS_PARTS,
+    HARMLESS_STDLIB,
+    NAMED_ONLY,
+    OTHER,
+    SAFE_NAMES,
+    TELLING_NAMES,
+    Danger,
+)
+
+_BUILTINS = ("builtins", "__builtin__")
+_ERRORS = ("Error", "Exception", "Warning", "Exit", "Interrupt", "Iteration")
+
+
+def danger(module: str, name: str, called: bool = True) -> Danger | None:
+    """What a name would do if it is dangerous; None if nothing is known.
+
+    ``called`` False asks about naming it only: then common words like ``load`` or ``map`` tell
+    nothing. Dotted names are walked: every part may be a module that the one before imported, so
+    ``random._os.system`` is ``os.system``.
+    """
+    parts = name.split(".")
+    if len(parts) > 1:
+        return _walked(module, parts, called)
+    if name in SAFE_NAMES.get(module, ()) or (module in _BUILTINS and name.endswith(_ERRORS)):
+        return None
+    if (module, name) in HARMFUL_NAMES:
+        only_named = not called and (module, name) in NAMED_ONLY
+        return None if only_named else HARMFUL_NAMES[module, name]
+    return _of_module(module) or DANGEROUS_PARTS.get(f"{module}.{name}") or _told(name, called)
+
+
+def _of_module(module: str) -> Danger | None:
+    """By the longest part of the module's path that the tables know; the standard library else."""
+    path = module
+    while path:
+        if path in HARMLESS_PARTS:
+            return None
+        found = DANGEROUS_PARTS.get(path) or DANGEROUS_MODULES.get(path)
+        if found is not None:
+            return found
+        path = path.rpartition(".")[0]
+    top = module.partition(".")[0]
+    harmless = top in HARMLESS_STDLIB or module in HARMLESS_STDLIB
+    return OTHER if top in STDLIB and not harmless else None
+
+
+def _told(name: str, called: bool) -> Danger | None:
+    """By the last part of a name, whatever its module: a module that others import, or a verb."""
+    alias = name.strip("_")
+    if alias in ALIASES or name in ALIASES:
+        return DANGEROUS_MODULES.get(alias) or DANGEROUS_MODULES.get(name) or ATTRIBUTE
+    return TELLING_NAMES.get(name) or (CALLED_NAMES.get(name) if called else None)
+
+
+def _walked(module: str, parts: list[str], called: bool) -> Danger | None:
+    """The danger of a dotted name: of the module or any part on the way."""
+    found = _of_module(module)
+    if found is not None and parts[0] not in SAFE_NAMES.get(module, ()):
+        return found
+    path = module
+    for part in parts:
+        found = danger(path, part, called) or _told(part.lstrip("_"), called)
+        if found is not None:
+            return found
+        if part.startswith("__"):
+            return ATTRIBUTE
+        path = f"{path}.{part}"
+    return None
