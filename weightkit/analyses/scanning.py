@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from weightkit.analyses.decompile import decompile
 from weightkit.analyses.safety import judge, verdict
+from weightkit.collecting import paused_collection
 from weightkit.errors import AccessError, WeightkitError
 from weightkit.opening.examining import Examined, examine
 from weightkit.opening.recognition import promised
@@ -51,8 +52,8 @@ def scan(
 def scan_file(path: str, *, explain: bool = False) -> ScannedFile:
     """Judge one file."""
     try:
-        with Source(path) as source:
-            examined = examine(source)
+        with Source(path) as source, paused_collection():
+            examined = examine(source, tensors=False)
             found = tuple(findings(examined))
             source.check_unchanged()
             texts = tuple(program_texts(examined)) if explain else ()

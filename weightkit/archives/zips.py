@@ -12,7 +12,6 @@ our own: zipfile makes an object of a dozen attributes per member and follows on
 
 from __future__ import annotations
 
-import gc
 from functools import cached_property
 from itertools import repeat
 from typing import NamedTuple
@@ -25,6 +24,7 @@ from weightkit.archives.heap import miniz_choices
 from weightkit.archives.inflating import METHODS, BrokenStream, inflate, pieces
 from weightkit.archives.layout import Layout
 from weightkit.archives.oddities import check_members, check_tail
+from weightkit.collecting import paused_collection
 from weightkit.errors import FormatError, UnsupportedError, WeightkitError
 from weightkit.rules import Faults
 from weightkit.source import Buffer, Reader, Window
@@ -242,13 +242,8 @@ def read_zip(source: Reader, faults: Faults) -> Zip:
         if source.peek(0, 4) == b"PK\x03\x04":
             reason = f"{reason}: the file starts as a zip archive, but is cut off"
         raise source.error("WK401", reason, source.size)
-    collecting = gc.isenabled()
-    gc.disable()  # it would walk the members over and over while they are built
-    try:
+    with paused_collection():
         return _read(source, faults, tail, (torch, python))
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _read(source: Reader, faults: Faults, tail: Tail, ends: tuple[End | str, End | str]) -> Zip:

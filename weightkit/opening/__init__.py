@@ -6,13 +6,11 @@ which names" has one answer in every command (docs/names.md).
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
+from weightkit.collecting import paused_collection
 from weightkit.errors import AccessError, AmbiguousCheckpoint, FormatError, UnsupportedError
 from weightkit.opening.beside import read_card, read_configs
 from weightkit.opening.checkpoint import Checkpoint
@@ -36,9 +34,6 @@ from weightkit.reports import Finding
 from weightkit.rules import Faults
 from weightkit.source import Source
 from weightkit.tensors import FileIndex, TensorSet
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["Checkpoint", "Examined", "examine", "open_checkpoint"]
 
@@ -72,7 +67,7 @@ def open_checkpoint(
     """
     wish = _Wish(key, variant, follow_symlinks, lenient)
     path = os.fspath(path)
-    with _no_collection():
+    with paused_collection():
         if os.path.isdir(path):
             return _open_folder(path, wish)
         if INDEX.match(os.path.basename(path)):
@@ -81,18 +76,6 @@ def open_checkpoint(
         if choice is not None:
             return _open_choice(choice, wish, path)
         return _open_files(path, [path], wish, os.path.dirname(path) or ".")
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without the garbage collector: an index is many small objects, and none of them is garbage."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 # Folders

@@ -73,14 +73,19 @@ def fatal(finding: Finding) -> bool:
     return RULES[finding.code].fatal
 
 
-def examine(source: Reader, budget: Budget | None = None) -> Examined:
-    """Examine the whole content of ``source``. Faults are values; only AccessError is raised."""
-    return _Examiner(budget or Budget()).examine(source)
+def examine(source: Reader, budget: Budget | None = None, *, tensors: bool = True) -> Examined:
+    """Examine the whole content of ``source``. Faults are values; only AccessError is raised.
+
+    Without ``tensors`` a torch archive's programs and storages are read, but its tensors are not
+    looked for: a scan judges what a pickle does, not what it holds.
+    """
+    return _Examiner(budget or Budget(), tensors).examine(source)
 
 
 class _Examiner:
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: Budget, tensors: bool) -> None:
         self.budget = budget
+        self.tensors = tensors
 
     def examine(self, source: Reader, inside: bool = False) -> Examined:
         """Recognise ``source`` and examine it as everything that it may be taken for."""
@@ -154,7 +159,7 @@ class _Examiner:
             return Examined(name, "zip", Examination(None, (), faults.all()))
         if pytorch.accepts_zip(archive):
             parts = self.rest(archive, faults)
-            found = pytorch.examine_zip(source, archive, self.budget, faults)
+            found = pytorch.examine_zip(source, archive, self.budget, faults, tensors=self.tensors)
             return Examined(name, "pytorch", found, parts)
         if numpy.is_npz(archive):
             return Examined(name, "numpy", numpy.examine_npz(source, archive, self.budget, faults))

@@ -16,8 +16,7 @@ and ``src/llama-model-loader.h`` of llama.cpp for what a loader refuses.
 
 from __future__ import annotations
 
-import gc
-
+from weightkit.collecting import paused_collection
 from weightkit.errors import FormatError
 from weightkit.formats.gguf.entries import read_entries
 from weightkit.formats.gguf.pairs import Pairs, read_array
@@ -42,16 +41,12 @@ def accepts(head: bytes) -> bool:
 def examine(source: Reader) -> Examination:
     """The index and every fault; no index if the header cannot be read to its end."""
     faults = Faults(source.path, source.entry)
-    collecting = gc.isenabled()
-    gc.disable()  # thousands of records are built and none dropped
     try:
-        return Examination(_index(Walk(source, faults)), faults=faults.all())
+        with paused_collection():
+            return Examination(_index(Walk(source, faults)), faults=faults.all())
     except FormatError as error:
         faults.extend([error.as_finding()])
         return Examination(None, faults=faults.all())
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _index(walk: Walk) -> FileIndex:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from weightkit.dtypes import DType
 from weightkit.formats.pytorch.tensors import (
@@ -13,7 +13,7 @@ from weightkit.formats.pytorch.tensors import (
     storage_dtype,
     storage_key,
 )
-from weightkit.programs import Program, Text
+from weightkit.programs import Global, Program, Text
 from weightkit.rules import Faults
 from weightkit.tensors import ABSENT, Extent
 
@@ -38,6 +38,7 @@ class Declared(NamedTuple):
 def declared(program: Program, faults: Faults) -> Iterator[Declared]:
     """Every storage that ``program`` names, once for each key."""
     seen: set[str] = set()
+    dtypes: dict[object, DType] = {}  # by the global that names the class, of which there are few
     for node in program.persistents:
         pid = node.pid
         key = storage_key(pid)
@@ -45,16 +46,20 @@ def declared(program: Program, faults: Faults) -> Iterator[Declared]:
             continue
         seen.add(key)
         try:
-            yield _declaration(key, pid, node.offset)
+            dtype = dtypes.get(pid[1]) if type(pid[1]) is Global else None
+            if dtype is None:
+                dtype = dtypes[pid[1]] = storage_dtype(pid[1])
+            yield _declaration(key, dtype, pid, node.offset)
         except (Malformed, TypeError, ValueError, IndexError) as error:
             faults.add("WK323", f"storage {key!r}: {error}", node.offset)
 
 
-def _declaration(key: str, pid: tuple[object, ...], offset: int) -> Declared:
-    dtype = storage_dtype(pid[1])
+def _declaration(key: str, dtype: DType, pid: tuple[Any, ...], offset: int) -> Declared:
     root_nbytes = _nbytes(dtype, pid[4])
+    if len(pid) < 6 or pid[5] is None:
+        return Declared(key, key, dtype, root_nbytes, 0, root_nbytes, offset)
     root = str(pid[2]) if isinstance(pid[2], Text) else key
-    if root == key or len(pid) < 6:
+    if root == key:
         return Declared(key, root, dtype, root_nbytes, 0, root_nbytes, offset)
     view = pid[5]
     assert type(view) is tuple

@@ -60,9 +60,15 @@ def _data_name(archive: Zip) -> str:
     return next(others, "")
 
 
-def examine_zip(source: Reader, archive: Zip, budget: Budget, faults: Faults) -> Examination:
-    """Index and programs of a torch archive. Every pickle in it is read, not only ``data.pkl``."""
+def examine_zip(
+    source: Reader, archive: Zip, budget: Budget, faults: Faults, *, tensors: bool = True
+) -> Examination:
+    """Index and programs of a torch archive. Every pickle in it is read, not only ``data.pkl``.
+
+    Without ``tensors`` the storages are held against their records, but the index lists no tensors.
+    """
     opened = _Archive(source, archive, budget, faults)
+    opened.listing = tensors
     index = opened.index()
     return Examination(index, tuple(opened.programs.values()), faults.all())
 
@@ -75,6 +81,8 @@ class _Archive:
         self.faults = faults
         self.programs: dict[ZipMember, Program] = {}
         self.readers: dict[ZipMember, Reader] = {}
+        self.values: dict[str, object] = {}
+        self.listing = True
 
     def index(self) -> FileIndex | None:
         """Read all pickles, then the tensors of the main one."""
@@ -121,8 +129,6 @@ class _Archive:
             self.faults.add(error.code, error.message, error.offset, entry=member.name)
             return None
 
-    values: dict[str, object]
-
     def sets(
         self, member: ZipMember, folder: str, key: str, roles: dict[tuple[str, str], str]
     ) -> list[TensorSet]:
@@ -132,6 +138,9 @@ class _Archive:
         storages = locate(program, lambda item: self.record(folder, item), faults)
         byteorder = self.byteorder(folder.partition("/")[0] + "/")
         tensors = Tensors(REBUILDS, storages, reader, byteorder)
+        if not self.listing:
+            self.faults.extend(faults.all())
+            return []
         found: Collected = collect(program.root, tensors, faults, roles)
         sets = divide(found, faults)
         self.faults.extend(faults.all())

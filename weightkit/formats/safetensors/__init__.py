@@ -15,11 +15,9 @@ and 300 MB of memory.
 
 from __future__ import annotations
 
-import contextlib
-import gc
-from collections.abc import Iterator
 from functools import partial
 
+from weightkit.collecting import paused_collection
 from weightkit.formats.safetensors.columns import tensors
 from weightkit.formats.safetensors.forms import plain_head, sweep
 from weightkit.reports import Examination
@@ -52,7 +50,7 @@ def accepts(head: bytes) -> bool:
 def examine(source: Reader) -> Examination:
     """The index and every fault of the file; raises AccessError alone."""
     faults = Faults(source.path, source.entry)
-    with _collection_paused():
+    with paused_collection():
         index = _examine(source, faults)
     return Examination(index, faults=faults.all())
 
@@ -124,15 +122,3 @@ def _check_padding(header: bytes, faults: Faults) -> None:
         faults.add("WK155", f"{len(padding)} bytes of padding", _LENGTH + end)
     if len(header) % _ALIGNMENT:
         faults.add("WK152", f"a header of {len(header)} bytes, no multiple of 8", 0)
-
-
-@contextlib.contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Garbage collection would walk the growing tables again and again, and find nothing."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
