@@ -64,7 +64,7 @@ def npz(*entries: Entry) -> tuple[Examination, list[str]]:
     return found, [fault.code for fault in found.faults]
 
 
-CALL = b"\x80\x04cos\nsystem\n\x8c\x02id\x85R."
+CALL = b"\x80\x02cos\nsystem\nX\x02\0\0\0id\x85R."
 
 
 def test_an_array() -> None:
