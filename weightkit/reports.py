@@ -363,3 +363,30 @@ class ScanReport:
 
     files: tuple[ScannedFile, ...]
     skipped: tuple[SkippedFile, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TensorDigest:
+    """The content digest of one tensor, in hexadecimal; ``nbytes`` as stored."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContentId:
+    """What a checkpoint holds, whatever its format: docs/content-id.md."""
+
+    path: str
+    format: str
+    algorithm: str
+    id: str
+    tensors: int
+    nbytes: int
+    digests: tuple[TensorDigest, ...] = ()
+    """Sorted by name."""
+    aliases: tuple[tuple[str, str], ...] = ()
+    """(absent name, stored name), as the metadata records them."""

@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 import struct
+import threading
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,7 @@ from weightkit.errors import AccessError, FormatError, WeightkitError
 from weightkit.tensors import DEFLATE, NESTED, RAW, Extent
 
 CHUNK = 1 << 20
+_REOPENING = threading.Lock()
 
 
 class Reader:
@@ -123,7 +125,9 @@ class Source(Reader):
     def pread(self, offset: int, nbytes: int) -> bytes:
         self._check(offset, nbytes)
         if self._fd < 0:  # closed to save descriptors; the same file is opened again
-            self._open()
+            with _REOPENING:  # threads may read one file
+                if self._fd < 0:
+                    self._open()
         with os_errors(self.path):
             data = os.pread(self._fd, nbytes, offset)
             if len(data) == nbytes:

@@ -14,6 +14,7 @@ COMMANDS = {
     "inspect": "Show what is inside weight files: tensors, parameters, types, metadata.",
     "memory": "Say what a model takes: weights, KV cache, overhead; what fits; training.",
     "scan": "Say whether loading a file would do harm, without loading it.",
+    "id": "Print the content id: equal for the same weights in any format.",
     "formats": "List the formats that weightkit reads and writes.",
     "rules": "Explain the codes of findings.",
     "doctor": "Show versions, extras and the terminal, for bug reports.",

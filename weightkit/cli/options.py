@@ -30,6 +30,20 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class Choosing:
+    """Which tensors of a path are meant: the keyword arguments of ``open_checkpoint``."""
+
+    key: str | None
+    variant: str | None
+    follow_symlinks: bool
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """To be passed on with ``**``."""
+        return {field: getattr(self, field) for field in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """Where results go and in which form."""
 
@@ -71,6 +85,29 @@ def opening(function: F) -> F:
         ),
         click.option("--lenient", is_flag=True, help="Describe broken files too; exits 3 still."),
     )
+
+
+def choosing(function: F) -> F:
+    """As ``opening``, but nothing lenient: half a checkpoint has no digest."""
+    return _all(
+        _gathered(function, "choosing", Choosing),
+        click.option("--key", metavar="PATH", help="Take the set of tensors under this key."),
+        click.option("--variant", metavar="NAME", help="Take this variant of a folder (fp16)."),
+        click.option(
+            "--follow-symlinks", is_flag=True, help="Follow links that lead out of a folder."
+        ),
+    )
+
+
+def jobs(function: F) -> F:
+    """``--jobs N``; the command gets ``jobs``, 0 for one thread on each core."""
+    return click.option(
+        "--jobs",
+        metavar="N",
+        type=click.IntRange(0, 256),
+        default=0,
+        help="Read with N threads; 0, the default: one for each core.",
+    )(function)
 
 
 def output(function: F) -> F:

@@ -1,0 +1,346 @@
+"""Content digests: what a tensor and a checkpoint hold, whatever format holds it.
+
+docs/content-id.md defines them, so that someone else can compute the same. All cores work: a large
+tensor is a tree of fixed chunks, small ones are taken together.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from weightkit.errors import UnsupportedError
+from weightkit.opening import Checkpoint
+from weightkit.reports import ContentId, TensorDigest
+from weightkit.source import Source
+from weightkit.tensors import RAW, Extent, TensorInfo
+from weightkit.values import canonical
+from weightkit.values.streams import Held, spooled
+
+LEAF = 4 << 20
+ALGORITHM = f"wk1-sha256-tree-{LEAF}"
+"""The name holds everything that changes the value: version, hash, tree and size of its leaves."""
+PIECE = 1 << 18
+"""Bytes read at a time: they stay in the cache until they are hashed."""
+MOST_PER_BYTE = 16
+"""How many times the size of the files the elements may have (expanded views, overlaps)."""
+FREE = 1 << 30
+MOST_LEAVES = 512
+"""Of one job, so that thousands of tiny tensors are shared out too."""
+ALIASES = "weightkit_aliases"
+
+Tick = Callable[[int], None]
+
+
+def silent(nbytes: int) -> None:
+    """No progress."""
+
+
+def content_id(checkpoint: Checkpoint, jobs: int = 0, tick: Tick = silent) -> ContentId:
+    """The content id of a checkpoint and the digest of each of its tensors, sorted by name.
+
+    ``jobs`` threads read and hash (0: one for each core); ``tick`` is told how many bytes each step
+    took. Raises UnsupportedError if any value cannot be had or there are no tensors, AccessError if
+    a file changes meanwhile.
+    """
+    digests: dict[str, TensorDigest] = {}
+    aliases: list[tuple[str, str]] = []
+    for prefix, part in _parts(checkpoint, ""):
+        found = _tensor_digests(part, jobs, tick)
+        linked = dict(_aliases(part, found))
+        for alias, name in linked.items():
+            found[alias] = found[name]
+            aliases.append((prefix + alias, prefix + name))
+        for name, (info, digest) in found.items():
+            form = _shown_form(info)
+            full = prefix + name
+            if full in digests:
+                message = f"two tensors are called {full!r}"
+                raise UnsupportedError(message, path=part.path, code="WK613")
+            digests[full] = TensorDigest(full, form[0], form[1], info.nbytes, digest.hex())
+    if not digests:
+        raise UnsupportedError("no tensors in it", path=checkpoint.path, code="WK604")
+    ordered = tuple(digests[name] for name in sorted(digests))
+    root = checkpoint_digest((item.name, bytes.fromhex(item.digest)) for item in ordered)
+    nbytes = sum(item.nbytes for item in ordered)
+    kind = checkpoint.format
+    return ContentId(
+        checkpoint.path, kind, ALGORITHM, root.hex(), len(ordered), nbytes, ordered, (*aliases,)
+    )
+
+
+def _parts(checkpoint: Checkpoint, prefix: str) -> Iterator[tuple[str, Checkpoint]]:
+    """The checkpoint, or all parts of a pipeline, each with what goes before its tensors' names."""
+    if checkpoint.tensors or not checkpoint.parts:
+        yield prefix, checkpoint
+    for part in checkpoint.parts:
+        yield from _parts(part, f"{prefix}{part.name}/")
+
+
+def _shown_form(info: TensorInfo) -> tuple[str, tuple[int, ...]]:
+    form = None if info.parts else canonical.form_of(info)
+    return (form.dtype, form.shape) if form else (info.dtype.name, info.shape)
+
+
+def nbytes_to_read(checkpoint: Checkpoint) -> int:
+    """About how many bytes :func:`content_id` will tell of, for a progress display."""
+    return sum(tensor.nbytes for _, part in _parts(checkpoint, "") for tensor in part.tensors)
+
+
+# Names of tensors that a file stores once
+
+
+def _aliases(
+    checkpoint: Checkpoint, found: Mapping[str, tuple[TensorInfo, bytes]]
+) -> Iterator[tuple[str, str]]:
+    """(absent name, stored name): as recorded by a conversion, or by safetensors' save_model."""
+    for file in checkpoint.files:
+        recorded: dict[str, Any] = _recorded(file.metadata.get(ALIASES))
+        if file.format == "safetensors":
+            recorded = {**file.metadata, **recorded}
+            recorded.pop("format", None)
+        for alias, name in recorded.items():
+            if isinstance(name, str) and name in found and alias not in found:
+                yield alias, name
+
+
+def _recorded(text: Any) -> dict[str, Any]:
+    """The alias map in a metadata value: a JSON object; {} if it is none."""
+    try:
+        held = json.loads(text) if isinstance(text, str) else {}
+    except (ValueError, RecursionError):
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+# What is hashed
+
+
+def field(text: str | bytes) -> bytes:
+    """A string with its length in front, so that no two lists of strings look alike."""
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def plain_digest(dtype: str, shape: Sequence[int], data: bytes) -> bytes:
+    """The digest of a tensor from that of its canonical bytes."""
+    head = field("wk1 tensor") + field(dtype) + field(dimensions(shape))
+    return sha256(head + data).digest()
+
+
+def composite_digest(info: TensorInfo, parts: Iterable[tuple[str, bytes]]) -> bytes:
+    """The digest of a sparse or quantized tensor from its parts' names and digests."""
+    head = [field("wk1 composite"), field(info.layout), field(info.dtype.name)]
+    head += [field(dimensions(info.shape)), field(b"".join(map(_detail, info.details)))]
+    return sha256(b"".join(head) + _listed(parts)).digest()
+
+
+def checkpoint_digest(tensors: Iterable[tuple[str, bytes]]) -> bytes:
+    """The digest of a checkpoint from its tensors' names and digests, sorted by name."""
+    return sha256(field("wk1 checkpoint") + _listed(tensors)).digest()
+
+
+def data_digest(leaves: Sequence[bytes]) -> bytes:
+    """The digest of canonical bytes from those of their chunks; one chunk is its own digest."""
+    return leaves[0] if len(leaves) == 1 else sha256(b"".join(leaves)).digest()
+
+
+def _listed(items: Iterable[tuple[str, bytes]]) -> bytes:
+    return b"".join(field(name) + digest for name, digest in items)
+
+
+def dimensions(shape: Sequence[int]) -> bytes:
+    """A shape as 64-bit integers; raises UnsupportedError for what they cannot hold."""
+    if max(shape, default=0) >= 1 << 64:
+        raise UnsupportedError("a dimension of more than 64 bits", code="WK603")
+    return struct.pack(f"<{len(shape)}Q", *shape)
+
+
+def _detail(value: Any) -> bytes:
+    """A parameter of a quantized tensor: text, a number, or a (name, number) pair."""
+    if isinstance(value, tuple):
+        return b"".join(map(_detail, value))
+    if isinstance(value, float):
+        return field(b"f" + struct.pack("<d", value))
+    if isinstance(value, int):
+        return field(b"i" + str(int(value)).encode())
+    return field(b"t" + str(value).encode("utf-8", "surrogatepass"))
+
+
+# Who hashes what
+
+
+class _Tensor:
+    """A plain tensor and the digests of its chunks, as they come."""
+
+    def __init__(self, info: TensorInfo) -> None:
+        self.info = info
+        self.form = canonical.form_of(info)
+        self.leaves: list[bytes] = []
+
+    @property
+    def digest(self) -> bytes:
+        return plain_digest(self.form.dtype, self.form.shape, data_digest(self.leaves))
+
+
+class _Leaf(NamedTuple):
+    tensor: _Tensor
+    number: int
+
+    @property
+    def nbytes(self) -> int:
+        return min(LEAF, self.tensor.form.nbytes - self.number * LEAF)
+
+
+def _tensor_digests(
+    checkpoint: Checkpoint, jobs: int, tick: Tick
+) -> dict[str, tuple[TensorInfo, bytes]]:
+    """Each tensor of the main set by name, with its digest."""
+    plain: dict[Any, _Tensor] = {}
+    for info in _plain_parts(checkpoint.tensors):
+        key = canonical.same_elements(info)
+        if key not in plain:
+            plain[key] = _Tensor(info)
+    tensors = list(plain.values())
+    _check_size(checkpoint, tensors)
+    _run(_work(tensors, checkpoint.sources, tick), jobs)
+    for source in checkpoint.sources:
+        source.check_unchanged()
+    return {info.name: (info, _digest_of(info, plain)) for info in checkpoint.tensors}
+
+
+def _plain_parts(tensors: Iterable[TensorInfo]) -> Iterator[TensorInfo]:
+    for info in tensors:
+        if info.parts:
+            yield from _plain_parts(canonical.own_parts(info))
+        else:
+            yield info
+
+
+def _digest_of(info: TensorInfo, plain: Mapping[Any, _Tensor]) -> bytes:
+    if not info.parts:
+        return plain[canonical.same_elements(info)].digest
+    parts = ((part.name, _digest_of(part, plain)) for part in canonical.own_parts(info))
+    return composite_digest(info, parts)
+
+
+def _check_size(checkpoint: Checkpoint, tensors: Sequence[_Tensor]) -> None:
+    """Refuse a small file whose views expand to more than anyone would want to hash."""
+    expanded = sum(
+        tensor.form.nbytes
+        for tensor in tensors
+        if tensor.info.data.encoding == RAW or tensor.info.strides is not None
+    )
+    if expanded > MOST_PER_BYTE * checkpoint.size + FREE:
+        message = f"views of {expanded} bytes in {checkpoint.size} bytes of files"
+        raise UnsupportedError(message, path=checkpoint.path, code="WK603")
+
+
+Job = Callable[[], None]
+
+
+def _work(tensors: Sequence[_Tensor], sources: Sequence[Source], tick: Tick) -> Iterator[Job]:
+    """The jobs, each of some 4 MiB or more, in the order of the files."""
+    in_order = sorted(tensors, key=lambda tensor: tensor.info.data[:2])
+    streams: dict[Extent, list[_Tensor]] = {}
+    batch: list[_Leaf] = []
+    room = LEAF
+    for tensor in in_order:
+        info = tensor.info
+        if canonical.is_addressable(info):
+            _check_extent(tensor, sources)
+            tensor.leaves = [b""] * max(1, -(-tensor.form.nbytes // LEAF))
+            for number in range(len(tensor.leaves)):
+                batch.append(_Leaf(tensor, number))
+                room -= batch[-1].nbytes
+                if room <= 0 or len(batch) >= MOST_LEAVES:
+                    yield partial(_hash_leaves, batch, sources, tick)
+                    batch, room = [], LEAF
+        elif info.data.encoding == RAW:
+            yield partial(_hash_whole, tensor, sources, None, tick)
+        else:
+            stream = info.data._replace(nbytes=0, within=0)
+            streams.setdefault(stream, []).append(tensor)
+    yield partial(_hash_leaves, batch, sources, tick)
+    for group in streams.values():
+        yield partial(_hash_stream, group, sources, tick)
+
+
+def _check_extent(tensor: _Tensor, sources: Sequence[Source]) -> None:
+    extent = tensor.info.data
+    source = sources[extent.file]
+    if tensor.form.nbytes > source.size - extent.offset:
+        message = f"{tensor.form.nbytes} bytes wanted, but {source.size - extent.offset} remain"
+        raise source.error("WK001", message, extent.offset, tensor.info.name)
+
+
+def _hash_leaves(leaves: Sequence[_Leaf], sources: Sequence[Source], tick: Tick) -> None:
+    for leaf in leaves:
+        hasher = sha256()
+        info = leaf.tensor.info
+        source = sources[info.data.file]
+        for piece in canonical.part(info, source, leaf.number * LEAF, leaf.nbytes, PIECE):
+            hasher.update(piece)
+        tick(leaf.nbytes)
+        leaf.tensor.leaves[leaf.number] = hasher.digest()
+
+
+def _hash_whole(tensor: _Tensor, sources: Sequence[Source], held: Held | None, tick: Tick) -> None:
+    """Hash a tensor whose bytes come in order only, cutting them into chunks."""
+    hasher, room = sha256(), LEAF
+    for piece in canonical.pieces(tensor.info, sources[tensor.info.data.file], held):
+        left = memoryview(piece)
+        while left:
+            if not room:
+                tensor.leaves.append(hasher.digest())
+                hasher, room = sha256(), LEAF
+            hasher.update(left[:room])
+            taken = min(room, len(left))
+            left, room = left[taken:], room - taken
+        tick(len(piece))
+    tensor.leaves.append(hasher.digest())
+
+
+def _hash_stream(group: Sequence[_Tensor], sources: Sequence[Source], tick: Tick) -> None:
+    """Hash all tensors of one compressed stream; several are decoded once, to a temporary file."""
+    if len(group) == 1:
+        _hash_whole(group[0], sources, None, tick)
+        return
+    first = group[0].info
+    end = max(tensor.info.data.within + tensor.info.data.nbytes for tensor in group)
+    with spooled(sources[first.data.file], first, end) as held:
+        for tensor in group:
+            _hash_whole(tensor, sources, held, tick)
+
+
+def _run(work: Iterator[Job], jobs: int) -> None:
+    """Do the jobs on some threads, a few of them ahead; the first error ends it."""
+    from weightkit.analyses.cores import cores
+
+    count = jobs or cores()
+    if count == 1:
+        for job in work:
+            job()
+        return
+    with ThreadPoolExecutor(count, "digests") as pool:
+        under_way: set[Future[None]] = set()
+        try:
+            for job in work:
+                if len(under_way) >= 4 * count:
+                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    _raise_first(done)
+                under_way.add(pool.submit(job))
+            _raise_first(under_way)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _raise_first(futures: Iterable[Future[None]]) -> None:
+    for future in futures:
+        future.result()
