@@ -100,7 +100,18 @@ def _facts(report: Inspection) -> Iterator[tuple[str, Cell]]:
     yield "weights", figures.full_size(report.nbytes)
     for key, value in report.summary.items():
         if value not in (None, "", (), [], {}):
-            yield key.replace("_", " "), values.brief(value)
+            yield key.replace("_", " "), fact(value)
+
+
+def fact(value: Any) -> str:
+    """A fact of the summary: an object as words, ``experts 8, used 2``; lists without brackets."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.replace('_', ' ')} {fact(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return ", ".join(value[:8]) + (f" and {len(value) - 8} more" if len(value) > 8 else "")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return figures.exact(value)
+    return values.brief(value)
 
 
 def _parameter_facts(counts: Parameters) -> Iterator[tuple[str, Cell]]:
