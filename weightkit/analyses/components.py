@@ -14,7 +14,7 @@ from weightkit.analyses.folding import Fold, fold
 from weightkit.analyses.naming import Matcher
 from weightkit.analyses.scene import NORMALISED_WEIGHTS, WEIGHTS, Scene, layer_segment
 from weightkit.architectures import adapters, ggml, language, leaves, quantizers, regions
-from weightkit.architectures.rows import Row, expand, segment_matches
+from weightkit.architectures.rows import Row, expand
 from weightkit.tensors import TensorInfo
 
 VECTORS = ("norm", "lora", "other")
@@ -87,6 +87,7 @@ BUFFERS = Matcher([*leaves.BUFFERS, *adapters.BUFFERS])
 FLAT_BUFFERS = Matcher(leaves.GGUF_BUFFERS)
 AUXILIARIES = Matcher(quantizers.AUXILIARIES)
 REGIONS = Matcher(regions.REGIONS)
+EXPERTS = Matcher(regions.EXPERTS)
 
 
 class Place(NamedTuple):
@@ -107,6 +108,7 @@ CONDITIONS: dict[str, Callable[[Place], bool]] = {
     "kernel": lambda place: place.rank > 2,
     "flat": lambda place: place.rank < 3,
     "experts": lambda place: ".".join(place.path[: place.end]) in place.scene.blocks_with_experts,
+    "recurrent": lambda place: place.scene.is_recurrent(place.group, place.end),
     "audio": lambda place: "whisper" in place.scene.model_type,
     "mask": lambda place: len(place.group.shape) > 1,
     "fixed": lambda place: (
@@ -122,7 +124,7 @@ def kin_of(group: Fold, scene: Scene) -> Kin:
     """Classify one fold of those that ``scene.split`` gives."""
     segments = tuple(group.template.lower().split("."))
     rank = _rank(group, segments, scene)
-    role, expert = _expert(segments)
+    role, expert = _expert(group, segments)
     component, rule = _component(group, segments, rank, scene)
     kind, reason = _kind(group, segments, component, scene)
     if kind == BUFFER and reason:
@@ -320,13 +322,16 @@ def _region(segments: tuple[str, ...], component: str, group: Fold, scene: Scene
     return match[0].region if match else scene.default_region
 
 
-def _expert(segments: tuple[str, ...]) -> tuple[str, int | None]:
+def _expert(group: Fold, segments: tuple[str, ...]) -> tuple[str, int | None]:
     """The role of an expert's tensor, and the segment with the expert's number."""
-    for at, segment in enumerate(segments):
-        for pattern, role in regions.EXPERTS:
-            if segment_matches(pattern, segment):
-                if "#" in segment:
-                    return role, at
-                index = at + 1 if segments[at + 1 : at + 2] == ("#",) else None
-                return role, index
-    return "", None
+
+    def allowed(row: regions.Expert, begin: int, end: int) -> bool:
+        return not row.stacked or len(group.shape) == 3
+
+    match = EXPERTS.find(segments, allowed)
+    if match is None:
+        return "", None
+    row, _, at = match
+    if "#" in segments[at]:
+        return row.role, at
+    return row.role, at + 1 if segments[at + 1 : at + 2] == ("#",) else None

@@ -7,12 +7,17 @@ from typing import Any
 
 from weightkit.analyses.folding import Fold
 from weightkit.architectures import regions
-from weightkit.architectures.rows import segment_matches
+from weightkit.architectures.rows import expand, segment_matches
 
 WEIGHTS = ("weight", "qweight", "weight_packed", "kernel", "w", "embedding")
 """What modules call their weight."""
 NORMALISED_WEIGHTS = ("weight_v", "parametrizations.weight.original#")
 """What weight normalisation makes of it."""
+
+
+_EXPERTS = [
+    pattern for row in regions.EXPERTS if "." not in row.pattern for pattern in expand(row.pattern)
+]
 
 
 class Scene:
@@ -64,6 +69,11 @@ class Scene:
             f"{module}.{name}" in self.modules
             for name in ("lora_down", "lora_up", "lora_A", "lora_B")
         )
+
+    def is_recurrent(self, group: Fold, end: int) -> bool:
+        """Whether the module up to segment ``end`` has the parameters of a recurrence."""
+        module = ".".join(group.segments[: end + 1])
+        return any(name.lower() in regions.RECURRENCE for name in self.modules.get(module, ()))
 
     def split(self, group: Fold) -> list[Fold]:
         """The fold in parts that are one kind of thing each.
@@ -122,7 +132,7 @@ class Scene:
     def _note_blocks(self, template: str) -> None:
         segments = template.lower().split(".")
         for at, segment in enumerate(segments):
-            if any(segment_matches(pattern, segment) for pattern, _ in regions.EXPERTS):
+            if any(segment_matches(pattern, segment) for pattern in _EXPERTS):
                 self.blocks_with_experts.add(".".join(segments[:at]))
         at = layer_segment(segments) or len(segments)
         if any(segment in regions.NEXT_TOKEN for segment in segments[at + 1 :]):

@@ -85,9 +85,9 @@ def _check_totals(whole: Whole, faults: Faults) -> None:
 
 def _check_experts(whole: Whole, faults: Faults) -> None:
     mixture = whole.mixture
-    if mixture is None or mixture.declared is None or mixture.experts is None:
+    if mixture is None or mixture.experts is None:
         return
-    if mixture.declared != mixture.experts:
+    if mixture.declared not in (None, mixture.experts):
         message = f"{mixture.declared} experts declared, {mixture.experts} stored in a layer"
         faults.add("WK704", message)
     if mixture.top_k is not None and mixture.top_k > mixture.experts:

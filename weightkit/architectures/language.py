@@ -102,7 +102,6 @@ ATTENTION = [
         "attention",
         "bert.encoder.layer.0.attention.output.dense.weight",
     ),
-    Row("*attention*.output", "attention", "encoder.layer.0.crossattention.output.weight"),
     Row("attentions.#.*_lin", "attention", "transformer.attentions.0.q_lin.weight"),
     # The diffusers' blocks called `attentions` hold whole transformer blocks and convolutions.
     Row("*attentions", "", "down_blocks.0.attentions.0.proj_in.weight"),
@@ -146,6 +145,13 @@ EMBEDDINGS = [
 ]
 
 MIXERS = [
+    Row(
+        "{attention,attn,self_attn,att}",
+        "mixer",
+        "rwkv.blocks.0.attention.key.weight",
+        "recurrent",
+        beside="rwkv.blocks.0.attention.time_decay",
+    ),
     Row("{mlstm_layer,slstm_layer}", "mixer", "backbone.blocks.0.mlstm_layer.q.weight"),
     Row("linear_attn", "mixer", "model.layers.0.linear_attn.in_proj_qkvz.weight"),
     Row("{mixer,mamba,ssm,mamba_mixer}", "mixer", "backbone.layers.0.mixer.in_proj.weight"),

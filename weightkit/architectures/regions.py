@@ -56,6 +56,9 @@ LAYERS = ("layers", "layer", "h", "blocks", "block", "blk", "stages")
 NEXT_TOKEN = ("eh_proj", "enorm", "hnorm", "shared_head", "nextn")
 """Modules that only a layer for predicting further tokens has; the rest of it is like any other."""
 
+RECURRENCE = ("time_decay", "time_first", "time_faaaa", "x_r", "a_log", "dt_bias")
+"""Parameters of a state that is carried on: what has them is no attention, whatever its name."""
+
 AUDIO_MODELS = (
     "wav2vec",
     "hubert",
@@ -82,13 +85,29 @@ TOKEN_TABLES = (
 )
 """Parts of names that only a table of token embeddings has."""
 
+
+class Expert(NamedTuple):
+    """Names like ``example`` are of an expert that every token uses (shared) or only some (routed)."""
+
+    pattern: str
+    role: str
+    example: str
+    stacked: bool = False
+    """Only tensors of three dimensions: the first counts the experts."""
+
+
 EXPERTS = [
-    # (pattern of a segment, role)
-    ("*shared_expert*", "shared"),
-    ("share_expert", "shared"),
-    ("shared_mlp", "shared"),
-    ("*_shexp", "shared"),
-    ("experts", "routed"),
-    ("expert_#", "routed"),
-    ("*_exps", "routed"),
+    Expert("shared_expert_gate", "", "layers.0.mlp.shared_expert_gate.weight"),
+    Expert("*shared_expert*", "shared", "layers.0.mlp.shared_experts.up_proj.weight"),
+    Expert("{share_expert,shared_mlp}", "shared", "layers.0.mlp.shared_mlp.up_proj.weight"),
+    Expert("*_shexp", "shared", "blk.0.ffn_up_shexp.weight"),
+    Expert("experts", "routed", "layers.0.mlp.experts.3.up_proj.weight"),
+    Expert("expert_#", "routed", "block.1.layer.1.mlp.experts.expert_3.wi.weight"),
+    Expert("*_exps", "routed", "blk.0.ffn_up_exps.weight"),
+    Expert(
+        "{block_sparse_moe,mlp,moe}.{input,output}_linear",
+        "routed",
+        "layers.0.block_sparse_moe.input_linear.weight",
+        stacked=True,
+    ),
 ]

@@ -40,6 +40,7 @@ class Row(NamedTuple):
     ``kernel``    it has three or more
     ``flat``      it has at most two
     ``experts``   experts stand beside the match, in the same block
+    ``recurrent`` the matched module carries a state on
     ``audio``     the model reads sound
     ``mask``      the tensor has two dimensions or more
     ``frozen``    it belongs to a batch norm that is not trained
