@@ -156,7 +156,8 @@ class Program:
 
     ``root`` is what it would return; ``stopped`` is why reading ended before STOP ("" if it did
     not) and ``stop_code`` the rule for that; ``faults`` are oddities that do not end it, as
-    (code, offset, message). ``start`` and ``end`` are offsets in the source.
+    (code, offset, message). ``start`` and ``end`` are offsets in the source. ``other`` is what a
+    reader who keeps to the frames would run, where wrong frames make that another program.
     """
 
     __slots__ = (
@@ -165,7 +166,9 @@ class Program:
         "entry",
         "faults",
         "globals",
+        "memory",
         "opcodes",
+        "other",
         "persistents",
         "protocol",
         "reader",
@@ -190,3 +193,6 @@ class Program:
         self.stopped = ""
         self.stop_code = ""
         self.opcodes = 0
+        self.memory = 0
+        """Bytes that its objects take, by estimate."""
+        self.other: Program | None = None

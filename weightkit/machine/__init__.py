@@ -14,7 +14,7 @@ CPython 3.13, and PEP 3154 and 574.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from weightkit.collecting import paused_collection
 from weightkit.machine.opcodes import HANDLERS
@@ -39,9 +39,19 @@ def read_program(
     how many bytes of foreign data follow there (joblib writes arrays between opcodes). Raises
     AccessError only; ``Program.stopped`` tells of everything else.
     """
-    machine = Machine(source, start, limits, inline)
-    machine.program.entry = entry or source.entry
-    machine.program.reader = source
+    entry = entry or source.entry
     with paused_collection():
-        machine.run(HANDLERS)
+        program = _run(Machine(source, start, limits, inline), HANDLERS, entry)
+        if any(code == "WK313" for code, _, _ in program.faults):
+            from weightkit.machine.frames import framed_handlers
+
+            framed = Machine(source, start, limits, inline)
+            program.other = _run(framed, framed_handlers(), entry)
+    return program
+
+
+def _run(machine: Machine, handlers: Sequence[Callable[[Machine], None]], entry: str) -> Program:
+    machine.program.entry = entry
+    machine.program.reader = machine.source
+    machine.run(handlers)
     return machine.program

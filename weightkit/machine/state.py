@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weightkit.programs import Call, Global, Program
@@ -11,34 +11,49 @@ from weightkit.source import Reader
 
 _WINDOW = 1 << 18
 _SPARSE_MEMO = 64
-CUT = b"\x00..."
-"""Ends a text operand that was longer than the limit, in place of the rest."""
 _PAD = bytes(16)
 """Longer than any operand of fixed size, so that those are unpacked without a bounds check."""
+
+# Roughly what an object takes, in bytes (CPython 3.11, 64 bits), beside what it holds.
+NODE_COST = 120
+GLOBAL_COST = 240
+TEXT_COST = 180
+LIST_COST = 80
+MARK_COST = 64
+FRAME_COST = 64
+"""Nothing is kept of a frame; but nobody writes millions of them."""
+ITEM_COST = 36
+"""A place in a container with an integer in it."""
+MEMO_COST = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one program, so that a pickle built to explode ends in time and memory.
 
-    The largest honest checkpoints seen take some 3 million opcodes and 1 million nodes.
+    The largest honest checkpoints seen take some 3 million opcodes and 60 MB.
     """
 
     opcodes: int = 6_000_000
     stack: int = 1_000_000
     depth: int = 100_000
     """Marks open at once."""
-    memo: int = 1_500_000
-    nodes: int = 2_500_000
-    """Containers, calls (which count twice) and texts built."""
-    text: int = 64 << 20
-    """Bytes of all texts kept."""
+    memory: int = 200 << 20
+    """Bytes that the objects built take, by the estimates above."""
+    faults: int = 20
+    """Oddities of a kind that are kept; the rest is left out."""
     keep_text: int = 1 << 16
-    """A longer text is left in the file, as a Blob."""
+    """A longer text is left in the file, as a Blob; a longer name is only noted as such."""
     keep_bytes: int = 4096
     """Longer bytes are left in the file, as a Blob."""
-    line: int = 1 << 16
-    """Bytes of a text operand that ends in a newline."""
+
+    def less(self, programs: Iterable[Program]) -> Limits:
+        """What is left for the next program of a file that holds ``programs`` already."""
+        opcodes, memory = self.opcodes, self.memory
+        for program in programs:
+            opcodes -= program.opcodes
+            memory -= program.memory
+        return replace(self, opcodes=max(0, opcodes), memory=max(0, memory))
 
 
 LIMITS = Limits()
@@ -72,15 +87,18 @@ class Machine:
         self.stack: list[Any] = []
         self.below: list[list[Any]] = []  # one stack per open mark
         self.memo: dict[int, Any] = {}
-        self.nodes = 0
-        self.text = 0
-        self.frame_end = 0
+        self.counts: dict[str, int] = {}  # faults by code
+        self.spent = 0  # bytes of memory, by estimate
+        self.frame_end = 0  # of the frame that the next byte lies in; 0 outside of frames
         self.lines = 0  # opcodes with a text operand, which protocol 4 and 5 have no use for
+        self.drops = 0  # frames that did not end where an opcode does
+        self.cut = False  # whether the file ended before a newline
         self.base = start
         self.buf = b""
         self.i = 0
         self.end = 0  # index in buf where the source's bytes end
-        self.soft = 0  # index from which the window must be refilled
+        self.soft = 0  # index from which _refill must be asked: the window or the frame ends
+        self.hard = 0  # index from which the window must be refilled
 
     def run(self, handlers: Sequence[Callable[[Machine], None]]) -> None:
         """Interpret opcodes until STOP, the end or a limit; ``handlers`` has one per byte value."""
@@ -102,47 +120,66 @@ class Machine:
         except IndexError:
             # Only the stack raises this: the window is padded and the memo is a dict.
             program.stop_code, program.stopped = "WK302", "stack underflow"
-        program.end = min(self.base + self.i, self.source.size)
+        if self.cut:
+            program.stop_code, program.stopped = "WK301", "a text operand has no end"
         self._check_style()
+        program.end = min(self.base + self.i, self.source.size)
+        program.memory = self.spent + MEMO_COST * len(self.memo)
         program.opcodes = next(numbers, self.limits.opcodes + 1) - 1
 
     def _check_style(self) -> None:
         """Note what runs, but what no pickler writes."""
         program = self.program
         if self.lines and program.protocol >= 4:
-            message = (
-                f"{self.lines} opcodes of protocol 0 in a pickle of protocol {program.protocol}"
-            )
-            program.faults.append(("WK311", program.start, message))
+            message = "{} opcodes of protocol 0 in a pickle of protocol {}"
+            self.fault("WK311", program.start, message, self.lines, program.protocol)
         highest = max(self.memo, default=0)
         if highest > _SPARSE_MEMO * (len(self.memo) + 1024):
-            message = f"memo entry {highest} is set, of {len(self.memo)}"
-            program.faults.append(("WK312", program.end, message))
+            message = "memo entry {} is set, of {}"
+            self.fault("WK312", self.base + self.i, message, highest, len(self.memo))
 
     # Bytes
 
     def _refill(self) -> None:
-        """Slide the window to the next opcode; stop at the end of the source or at a limit."""
-        self._check_limits()
-        self.base += self.i
-        self.i = 0
-        if self.base >= self.source.size:
-            inside = "inside an operand" if self.base > self.source.size else "without STOP"
-            raise Stopped("WK301", f"the pickle ends {inside}")
-        self.buf = self.source.peek(self.base, _WINDOW)
-        self.end = len(self.buf)
-        last = self.base + self.end >= self.source.size
-        self.soft = self.end if last else max(1, self.end - len(_PAD))
-        self.buf += _PAD
+        """Leave a frame that ends here, slide the window, stop at the end or at a limit."""
+        position = self.base + self.i
+        if self.frame_end and position >= self.frame_end:
+            if position > self.frame_end:
+                over = position - self.frame_end
+                past = "an operand passes the end of its frame by {} bytes"
+                self.fault("WK313", self.frame_end, past, over)
+            self.frame_end = 0
+        if self.i >= self.hard:
+            self._check_limits()
+            if position >= self.source.size:
+                inside = "inside an operand" if position > self.source.size else "without STOP"
+                raise Stopped("WK301", f"the pickle ends {inside}")
+            self.hold(self.source.peek(position, _WINDOW), position)
+        self._watch()
+
+    def hold(self, buf: bytes, base: int) -> None:
+        """Take ``buf``, which ends as the source does from offset ``base`` on, as the window."""
+        self.base, self.i, self.end = base, 0, len(buf)
+        last = base + self.end >= self.source.size
+        self.hard = self.end if last else max(1, self.end - len(_PAD))
+        self.buf = buf + _PAD
+
+    def enter_frame(self, end: int) -> None:
+        """Note that a frame begins here."""
+        self.frame_end = end
+        self._watch()
+
+    def _watch(self) -> None:
+        self.soft = self.hard
+        if self.frame_end:
+            self.soft = min(self.hard, max(self.i, self.frame_end - self.base))
 
     def _check_limits(self) -> None:
         limits = self.limits
         for what, have, most in (
             ("items on the stack", len(self.stack), limits.stack),
             ("open marks", len(self.below), limits.depth),
-            ("memo entries", len(self.memo), limits.memo),
-            ("objects", self.nodes, limits.nodes),
-            ("bytes of text", self.text, limits.text),
+            ("bytes of memory", self.spent + MEMO_COST * len(self.memo), limits.memory),
         ):
             if have > most:
                 raise Stopped("WK002", f"more than {most} {what}")
@@ -152,13 +189,7 @@ class Machine:
         i = self.i
         j = i + nbytes
         if j > self.end:
-            position = self.base + i
-            if position + nbytes > self.source.size:
-                raise Stopped("WK301", f"an operand of {nbytes} bytes passes the end of the pickle")
-            self.base, self.i = position, nbytes
-            piece = self.source.pread(position, nbytes)
-            self.buf, self.end, self.soft = b"", 0, 0
-            return piece
+            return self.source.pread(self.skip(nbytes), nbytes)
         self.i = j
         return self.buf[i:j]
 
@@ -170,50 +201,44 @@ class Machine:
         self.i += nbytes
         if self.i > self.end:
             self.base, self.i = position + nbytes, 0
-            self.buf, self.end, self.soft = b"", 0, 0
+            self.buf, self.end, self.soft, self.hard = b"", 0, 0, 0
         return position
 
     def line(self) -> bytes:
-        """The operand up to the next newline, without it.
+        """The operand up to the next newline, without it."""
+        _, nbytes, raw = self.line_at()
+        if raw is None:
+            raise Stopped("WK002", f"a number or name of {nbytes} bytes")
+        return raw
 
-        Where the file ends first, both of CPython's unpicklers take what is left without its last
-        byte. A line longer than the limit is passed over; what is given of it ends in ``CUT``.
-        """
+    def line_at(self) -> tuple[int, int, bytes | None]:
+        """Offset, length and bytes of the operand up to the next newline; no bytes if it is long."""
         self.lines += 1
         i = self.i
         j = self.buf.find(b"\n", i, self.end)
-        if j >= 0 and j - i < self.limits.line:
+        start = self.base + i
+        if j >= 0:
             self.i = j + 1
-            return self.buf[i:j]
-        position = self.base + i
-        piece = self.source.peek(position, self.limits.line)
-        found = piece.find(b"\n")
-        if found < 0:
-            return self._unended(position, piece)
-        self.skip(found + 1)
-        return piece[:found]
-
-    def _unended(self, position: int, piece: bytes) -> bytes:
-        nbytes = self._newline(position + len(piece)) + 1 - position
-        if nbytes <= len(piece):  # the file ends here
-            if len(piece) < 2:
-                raise Stopped("WK301", "a text operand has no end")
-            self.skip(len(piece))
-            return piece[:-1]
-        self.skip(nbytes)
-        return piece[: self.limits.line - len(CUT)] + CUT
+            return start, j - i, self.buf[i:j] if j - i <= self.limits.keep_text else None
+        nbytes = self._newline(start) - start
+        self.skip(min(nbytes + 1, self.source.size - start))
+        keep = nbytes <= self.limits.keep_text
+        return start, nbytes, self.source.pread(start, nbytes) if keep else None
 
     def _newline(self, position: int) -> int:
-        """The offset of the next newline, or of the last byte."""
-        left = self.source.size - position
-        for piece in self.source.chunks(position, min(left, self.limits.text)):
+        """Offset of the next newline from ``position`` on.
+
+        Where the file ends before it, the Python unpickler takes the last byte for one, and so
+        still calls what an INST names.
+        """
+        start = position
+        for piece in self.source.chunks(start, max(0, self.source.size - start)):
             found = piece.find(b"\n")
             if found >= 0:
                 return position + found
             position += len(piece)
-        if position < self.source.size:
-            raise Stopped("WK002", f"a text operand of more than {self.limits.text} bytes")
-        return position - 1
+        self.cut = True
+        return max(start, position - 1)
 
     def length(self, unpack: Callable[[bytes, int], tuple[int, ...]], size: int) -> int:
         """A length operand of ``size`` bytes."""
@@ -221,9 +246,12 @@ class Machine:
         self.i = i + size
         return unpack(self.buf, i)[0]
 
-    def fault(self, code: str, message: str) -> None:
-        if len(self.program.faults) < 100:
-            self.program.faults.append((code, self.base + self.i - 1, message))
+    def fault(self, code: str, offset: int, message: str, *values: int) -> None:
+        """Note an oddity at ``offset`` that does not stop the program."""
+        count = self.counts.get(code, 0)
+        if count < self.limits.faults:
+            self.counts[code] = count + 1
+            self.program.faults.append((code, offset, message.format(*values)))
 
     # The stack
 
@@ -233,21 +261,27 @@ class Machine:
             raise Stopped("WK302", "no mark on the stack")
         items = self.stack
         self.stack = self.below.pop()
+        self.spent += ITEM_COST * len(items)
         return items
 
     def node(self, value: Any) -> None:
         """Push something that was built."""
-        self.nodes += 1
+        self.spent += NODE_COST
         self.stack.append(value)
 
     def push_global(self, module: str, name: str, offset: int, opcode: str, **more: Any) -> None:
         """Note a name that would be imported by the opcode at ``offset``, and push it."""
         found = Global(module, name, offset, opcode, **more)
         self.program.globals.append(found)
-        self.node(found)
+        self.spent += GLOBAL_COST + 4 * (len(module) + len(name))
+        self.stack.append(found)
 
-    def call(self, opcode: str, target: Any, args: Any, kwargs: Any = None) -> Call:
-        made = Call(opcode, target, args, self.base + self.i - 1, kwargs)
+    def call(
+        self, opcode: str, target: Any, args: Any, kwargs: Any = None, offset: int | None = None
+    ) -> Call:
+        """Note something that would be called; ``offset`` is that of the last byte by default."""
+        at = self.base + self.i - 1 if offset is None else offset
+        made = Call(opcode, target, args, at, kwargs)
         self.program.calls.append(made)
-        self.nodes += 2  # it is twice as large as the others
+        self.spent += NODE_COST
         return made

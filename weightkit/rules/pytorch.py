@@ -47,8 +47,8 @@ RULES = [
         "WK306",
         "pickle-frame",
         "warning",
-        "A frame of a pickle has a wrong length.",
-        "CPython's two unpicklers treat wrong frames differently.",
+        "A frame of a pickle passes its end.",
+        "The stream is cut off, or CPython's two unpicklers disagree about it.",
         LOOK,
     ),
     Rule(
@@ -98,6 +98,14 @@ RULES = [
         "warning",
         "A pickle sets a memo entry far beyond those before it.",
         "CPython's unpickler makes room for all entries up to it: gigabytes for a few bytes.",
+        DO_NOT_LOAD,
+    ),
+    Rule(
+        "WK313",
+        "pickle-frame-differs",
+        "danger",
+        "A frame of a pickle ends inside an opcode, inside another frame, or behind STOP.",
+        "No pickler writes that: a loader that reads by frames runs other bytes than one that does not.",
         DO_NOT_LOAD,
     ),
     Rule(

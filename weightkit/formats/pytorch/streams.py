@@ -9,6 +9,7 @@ Source: ``_legacy_save`` and ``_legacy_load`` of ``torch/serialization.py``, tor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from weightkit.errors import FormatError
@@ -19,7 +20,7 @@ from weightkit.formats.pytorch.storages import Declared, declared, locate
 from weightkit.formats.pytorch.tensors import Malformed, Tensors
 from weightkit.formats.pytorch.values import integers, name_of, pairs_of, text_of
 from weightkit.formats.pytorch.zipped import note_stream
-from weightkit.machine import read_program
+from weightkit.machine import LIMITS, read_program
 from weightkit.programs import Call, Program, Text
 from weightkit.reports import Examination
 from weightkit.rules import Faults
@@ -33,12 +34,12 @@ MAX_PROGRAMS = 256
 def examine_stream(source: Reader) -> Examination:
     """The pickles of ``source``, one after the other, and the tensors of the object in them."""
     faults = Faults(source.path, source.entry)
-    first = _read(source, 0)
+    first = _read(source, 0, ())
     if type(first.root) is int and first.root == MAGIC:
         return _examine_legacy(source, first, faults)
     programs = [first]
     while len(programs) < MAX_PROGRAMS and _another(source, programs):
-        programs.append(_read(source, programs[-1].end))
+        programs.append(_read(source, programs[-1].end, programs))
     *before, last = programs
     for program in before:
         note_stream(program, _Part(source, program.end), faults)
@@ -56,8 +57,10 @@ class _Part(Reader):
         self.path, self.entry, self.size = source.path, source.entry, end
 
 
-def _read(source: Reader, start: int) -> Program:
-    return read_program(source, start, inline=_Joblib(source).nbytes)
+def _read(source: Reader, start: int, before: Sequence[Program]) -> Program:
+    """The pickle at ``start``; those ``before`` it in the file have used some of the limits."""
+    inline = _Joblib(source).nbytes
+    return read_program(source, start, limits=LIMITS.less(before), inline=inline)
 
 
 def _another(source: Reader, programs: list[Program]) -> bool:
@@ -92,7 +95,8 @@ _FIRST = frozenset(
 def _examine_legacy(source: Reader, magic: Program, faults: Faults) -> Examination:
     programs = [magic]
     while len(programs) < 5 and not programs[-1].stopped:
-        programs.append(read_program(source, programs[-1].end))
+        limits = LIMITS.less(programs)
+        programs.append(read_program(source, programs[-1].end, limits=limits))
     for program in programs:
         note_stream(program, _Part(source, program.end), faults)
     index = None

@@ -18,7 +18,7 @@ from weightkit.formats.pytorch.objects import collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.tensors import Malformed, Storage, Tensors, storage_dtype
 from weightkit.formats.pytorch.zipped import note_stream
-from weightkit.machine import read_program
+from weightkit.machine import LIMITS, read_program
 from weightkit.programs import Persistent, Program, Text
 from weightkit.reports import Examination
 from weightkit.rules import Faults
@@ -67,6 +67,7 @@ class _OldTar(Tensors):
         self.members = members
         self.faults = faults
         self.programs: list[Program] = []
+        self.limits = LIMITS
         self.by_key: dict[int, TensorInfo] = {}
 
     def persistent(self, node: Persistent) -> TensorInfo | None:
@@ -77,7 +78,8 @@ class _OldTar(Tensors):
         return self.by_key.get(int(text))
 
     def read(self, reader: Reader, position: int) -> Program:
-        program = read_program(reader, position)
+        program = read_program(reader, position, limits=self.limits)
+        self.limits = self.limits.less([program])
         self.programs.append(program)
         return program
 

@@ -18,7 +18,7 @@ from weightkit.formats.pytorch.objects import Collected, collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.storages import Declared, locate
 from weightkit.formats.pytorch.tensors import Tensors
-from weightkit.machine import read_program
+from weightkit.machine import LIMITS, read_program
 from weightkit.programs import Program
 from weightkit.reports import Examination
 from weightkit.rules import Faults
@@ -80,6 +80,7 @@ class _Archive:
         self.budget = budget
         self.faults = faults
         self.programs: dict[ZipMember, Program] = {}
+        self.limits = LIMITS
         self.readers: dict[ZipMember, Reader] = {}
         self.values: dict[str, object] = {}
         self.listing = True
@@ -119,7 +120,8 @@ class _Archive:
             reader = self.reader(member)
             if reader is not None:
                 self.readers[member] = reader
-                program = self.programs[member] = read_program(reader)
+                program = self.programs[member] = read_program(reader, limits=self.limits)
+                self.limits = self.limits.less([program])
                 note_stream(program, reader, self.faults)
 
     def reader(self, member: ZipMember) -> Reader | None:
