@@ -116,11 +116,11 @@ class _Judgement:
         name = self.name(target)
         if name.trust is not None:
             self.trusted_call(call, name, name.trust)
+        elif name.path == "builtins.getattr":
+            self.attribute(call)
         elif (found := name.named if call.opcode in _MAKES else name.danger) is not None:
             self.explained.add(target)
             self.dangerous(call, name.path, found)
-        elif name.path == "builtins.getattr":
-            self.attribute(call)
         else:
             self.explained.add(target)
             self.say("WK810", call, f"calls {name.path}", subject=name.path)
@@ -214,7 +214,7 @@ class _Judgement:
             else:
                 self.say("WK812", call, "gives a state to what has none")
             return
-        name = self.name(owner.target)
+        name = self.name(_class_of(owner))
         if name.trust is not None and not (name.trust.build or name.trust.fill):
             if name.trust.why.startswith("puts a tensor"):
                 self.patches(call, owner)
@@ -309,6 +309,15 @@ class _Judgement:
         self.faults.add(
             code, message, node.offset, opcode=node.opcode, subject=subject, effect=effect
         )
+
+
+def _class_of(made: Call) -> Global:
+    """What an object is of: ``copyreg`` makes objects of the class that it is given."""
+    target: Global = made.target
+    if target.name in ("_reconstructor", "__newobj__") and type(made.args) is tuple and made.args:
+        first = made.args[0]
+        return first if type(first) is Global else target
+    return target
 
 
 def special_keys(state: Any) -> Iterator[str]:

@@ -157,8 +157,8 @@ RULES = [
         "WK325",
         "torch-unread",
         "note",
-        "A tensor subclass or layout that is described by name only.",
-        "Its bytes are stored in a way that weightkit does not know.",
+        "A tensor that is named, but not described.",
+        "Its bytes are stored in a way that weightkit does not list: a plain pickle of a tensor holds a file.",
         LOOK,
     ),
     Rule(

@@ -56,7 +56,7 @@ DANGEROUS_MODULES = _table(
         """code codeop ast compiler symtable py_compile compileall dis inspect new _xxsubinterpreters
         _interpreters interpreters _testcapi _testinternalcapi idlelib lib2to3 pgen2 distutils
         setuptools pkg_resources pip ensurepip venv zipapp site sitecustomize usercustomize rlcompleter
-        readline nose pytest _pytest unittest doctest test tests mock types cmd execnet sympy numexpr
+        readline nose pytest _pytest unittest doctest test types cmd execnet sympy numexpr
         asteval restrictedpython py_mini_racer js2py jinja2 mako tornado.template""",
     ),
     (
@@ -230,7 +230,7 @@ SAFE_NAMES: dict[str, frozenset[str]] = {
         "_regex": "compile",
         "regex._regex": "compile",
         "torch.serialization": "_get_layout",
-        "torch._C": "Generator _TensorBase _distributed_c10d ScriptFunction Size device dtype",
+        "torch._C": "Generator _TensorBase _VariableFunctions _VariableFunctionsClass ScriptFunction Size device dtype",
         "torch._dynamo.eval_frame": "OptimizedModule",
         "torch.fx.proxy": "Proxy",
         "torch.multiprocessing": "Queue Lock Event",

@@ -19,7 +19,6 @@ from weightkit.analyses.trust.dangers import (
     Danger,
 )
 
-_BUILTINS = ("builtins", "__builtin__")
 _ERRORS = ("Error", "Exception", "Warning", "Exit", "Interrupt", "Iteration")
 
 
@@ -30,10 +29,11 @@ def danger(module: str, name: str, called: bool = True) -> Danger | None:
     nothing. Dotted names are walked: every part may be a module that the one before imported, so
     ``random._os.system`` is ``os.system``.
     """
+    module = "builtins" if module == "__builtin__" else module
     parts = name.split(".")
     if len(parts) > 1:
         return _walked(module, parts, called)
-    if name in SAFE_NAMES.get(module, ()) or (module in _BUILTINS and name.endswith(_ERRORS)):
+    if name in SAFE_NAMES.get(module, ()) or (module == "builtins" and name.endswith(_ERRORS)):
         return None
     if (module, name) in HARMFUL_NAMES:
         only_named = not called and (module, name) in NAMED_ONLY
@@ -69,12 +69,15 @@ def _walked(module: str, parts: list[str], called: bool) -> Danger | None:
     found = _of_module(module)
     if found is not None and parts[0] not in SAFE_NAMES.get(module, ()):
         return found
-    path = module
-    for part in parts:
-        found = danger(path, part, called) or _told(part.lstrip("_"), called)
+    first = danger(module, parts[0], called) or _told(parts[0].lstrip("_"), called)
+    if first is not None:
+        return first
+    path = f"{module}.{parts[0]}"
+    for part in parts[1:]:
+        path = f"{path}.{part}"
+        found = DANGEROUS_PARTS.get(path) or _told(part, called) or _told(part.lstrip("_"), called)
         if found is not None:
             return found
         if part.startswith("__"):
             return ATTRIBUTE
-        path = f"{path}.{part}"
-    return None
+    return ATTRIBUTE if parts[0].startswith("__") else None

@@ -42,7 +42,13 @@ def _plain(value: Any, depth: int = 6) -> bool:
         return all(_plain(item, depth - 1) for item in value[:1000])
     if type(value) is Pairs and depth:
         return all(_plain(item, depth - 1) for item in value.items[:2000])
-    return False
+    return type(value) is Call and _spells_bytes(value)
+
+
+def _spells_bytes(value: Call) -> bool:
+    """Bytes as protocol 2 spells them: a call that is judged on its own."""
+    target = value.target
+    return type(target) is Global and target.path in ("_codecs.encode", "__builtin__.bytes")
 
 
 def _plains(args: tuple[Any, ...]) -> bool:
@@ -278,9 +284,25 @@ TRUSTED: dict[tuple[str, str], Trust] = {
     ("numpy.random.bit_generator", "SeedSequence"): Trust("a random generator's seed"),
     ("numpy.ma.core", "_mareconstruct"): Trust(_ARRAY, call=_any, build=True),
     ("numpy.ma.core", "MaskedArray"): Trust("names an array type"),
+    ("numpy.ma", "MaskedArray"): Trust("names an array type"),
     ("numpy", "matrix"): Trust("names an array type"),
-    # Enumerations and small records that torch itself saves: called with one plain value.
-    **_calls("an enumeration's member", _plains, "torch.nn.modules.utils", "_ReverseMode"),
+    # Enumerations of torch: called with one plain value, they look a member up.
+    **{
+        key: Trust("an enumeration's member", call=_plains)
+        for key in [
+            ("torch.amp.grad_scaler", "OptState"),
+            ("torch.cuda.amp.grad_scaler", "OptState"),
+            ("torch.distributed.fsdp.api", "ShardingStrategy"),
+            ("torch.distributed.fsdp.api", "StateDictType"),
+            ("torch.distributed.fsdp.api", "BackwardPrefetch"),
+            ("torch.ao.quantization.quant_type", "QuantType"),
+            ("torch._C._nn", "SDPBackend"),
+            ("torch.utils.data._utils.worker", "_DatasetKind"),
+        ]
+    },
+    ("sklearn.externals.joblib.numpy_pickle", "NumpyArrayWrapper"): Trust(
+        "tells where an array's bytes follow", call=_any, new=True, build=True
+    ),
     ("joblib.numpy_pickle", "NumpyArrayWrapper"): Trust(
         "tells where an array's bytes follow", call=_any, new=True, build=True
     ),

@@ -94,7 +94,13 @@ def _bytes_of(reader: Reader, held: Any, nbytes: int) -> Extent:
         if stored.encoding == RAW:
             return Extent(stored.file, stored.offset, nbytes, held.encoding, 0, held.nbytes)
         return Extent(stored.file, stored.offset, nbytes, NESTED)
+    if type(held) is Call and name_of(held.target) in _EMPTY and not held.args and not nbytes:
+        return NOWHERE
     raise Malformed("no bytes where an array's must be")
+
+
+_EMPTY = ("__builtin__.bytes", "builtins.bytes")
+"""What protocol 2 calls for no bytes at all."""
 
 
 def _fortran_strides(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from weightkit.formats.pytorch.tensors import Malformed, OutsideStorage, Tensors
+from weightkit.formats.pytorch.tensors import Malformed, OutsideStorage, Tensors, Unread
 from weightkit.formats.pytorch.values import name_of, pair_items, pairs_of, text_of
 from weightkit.programs import Blob, Call, Group, Pairs, Persistent
 from weightkit.rules import Faults
 from weightkit.tensors import TensorInfo, TensorSet
 
+_CODES: dict[type[Malformed], str] = {OutsideStorage: "WK322", Unread: "WK325"}
 MAX_VISITS = 1_000_000
 MAX_DEPTH = 64
 MAX_VALUES = 2_000
@@ -147,7 +148,7 @@ class _Walk:
         try:
             info = self.tensors.rebuild(call)
         except Malformed as error:
-            code = "WK322" if isinstance(error, OutsideStorage) else "WK323"
+            code = _CODES.get(type(error), "WK323")
             name = ".".join(place.path)
             self.faults.add(code, str(error), call.offset, tensor=name, opcode=call.opcode)
             return None

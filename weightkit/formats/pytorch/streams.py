@@ -82,7 +82,8 @@ def is_pickle(head: bytes) -> bool:
     if not program.stopped:
         return program.opcodes > 1
     marked = head[0] == 0x80 and program.opcodes > 3
-    broken_off = program.stop_code == "WK301" and (head[0] == 0x80 or program.opcodes > 8)
+    cut = program.stop_code == "WK301" or program.end >= len(head)
+    broken_off = cut and (head[0] == 0x80 or program.opcodes > 8)
     return marked or broken_off or bool(program.calls)
 
 

@@ -35,6 +35,10 @@ class Malformed(Exception):
     """The arguments of a rebuild call are none that torch writes."""
 
 
+class Unread(Malformed):
+    """The bytes are there, but in a file of their own inside the pickle."""
+
+
 class Tensors:
     """Turns the calls of one program into tensors.
 
@@ -103,6 +107,8 @@ class Tensors:
             found = self.storages.get(storage_key(node.pid))
             if found is not None:
                 return found
+        if type(node) is Call and name_of(node.target) == "torch.storage._load_from_bytes":
+            raise Unread("the bytes of a plain pickle's tensor are a file of their own")
         raise Malformed("no storage where one must be")
 
     def persistent(self, node: Persistent) -> TensorInfo | None:
