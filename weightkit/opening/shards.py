@@ -60,11 +60,22 @@ class ShardIndex:
 
     def check(self, names: Sequence[str], files: Sequence[FileIndex], faults: Faults) -> None:
         """Hold the index against the shards, both ways; ``names`` are the files' names in it."""
+        held: dict[str, str] = {}
+        for name, file in zip(names, files, strict=True):
+            held.update(dict.fromkeys([item.name for item in file.tensors], name))
+        if held != self.weight_map:
+            self._name_differences(names, files, faults)
+        total = sum(item.data.nbytes for file in files for item in file.tensors)
+        declared = self.metadata.get("total_size")
+        if isinstance(declared, int | float) and declared != total:
+            faults.add("WK615", f"total_size is {declared}, but the tensors have {total} bytes")
+
+    def _name_differences(
+        self, names: Sequence[str], files: Sequence[FileIndex], faults: Faults
+    ) -> None:
         left = dict(self.weight_map)
-        total = 0
         for name, file in zip(names, files, strict=True):
             for item in file.tensors:
-                total += item.data.nbytes
                 placed = left.pop(item.name, None)
                 if placed is None and item.name not in self.weight_map:
                     faults.add(
@@ -76,9 +87,6 @@ class ShardIndex:
         for item_name, name in left.items():
             message = f"the index places {item_name} in {name}, which does not hold it"
             faults.add("WK612", message, tensor=item_name)
-        declared = self.metadata.get("total_size")
-        if isinstance(declared, int | float) and declared != total:
-            faults.add("WK615", f"total_size is {declared}, but the tensors have {total} bytes")
 
 
 def merge(files: Sequence[FileIndex], faults: Faults) -> tuple[TensorSet, ...]:
