@@ -34,3 +34,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     likely = [name for name in known if word in name or abs(len(name) - len(word)) <= 3]
     close = get_close_matches(word, likely[:5000], n=3) or [name for name in likely if word in name]
     return f" Did you mean {' or '.join(map(repr, close[:3]))}?" if close else ""
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of ``text``: tables of names are easier to read without quotes."""
+    return frozenset(text.split())

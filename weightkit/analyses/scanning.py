@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 
+from weightkit.analyses.configs import judge_index
 from weightkit.analyses.decompile import decompile
+from weightkit.analyses.folder import look
 from weightkit.analyses.safety import judge, verdict
 from weightkit.collecting import paused_collection
 from weightkit.errors import AccessError, WeightkitError
@@ -13,7 +15,7 @@ from weightkit.opening.examining import Examined, examine
 from weightkit.opening.recognition import promised
 from weightkit.reports import Finding, ProgramText, ScannedFile, ScanReport, SkippedFile
 from weightkit.rules import Faults
-from weightkit.source import Source
+from weightkit.source import Reader, Source
 
 WEIGHTS = (
     ".bin",
@@ -53,8 +55,8 @@ def scan_file(path: str, *, explain: bool = False) -> ScannedFile:
     """Judge one file."""
     try:
         with Source(path) as source, paused_collection():
-            examined = examine(source, tensors=False)
-            found = tuple(findings(examined))
+            examined = examine(source, tensors=False, look=look)
+            found = (*findings(examined), *metadata_findings(examined, source))
             source.check_unchanged()
             texts = tuple(program_texts(examined)) if explain else ()
             return ScannedFile(path, verdict(found), examined.format, found, texts)
@@ -81,6 +83,13 @@ def findings(examined: Examined) -> Iterator[Finding]:
             faults = Faults(index.path, part.name if part is not examined else "")
             faults.add("WK814", "a TorchScript archive: a program for torch's interpreter")
             yield from faults.all()
+
+
+def metadata_findings(examined: Examined, source: Reader) -> Iterator[Finding]:
+    """What the templates in the metadata of weight files would do."""
+    for part in examined.all():
+        if part.index is not None:
+            yield from judge_index(part.index, source if part is examined else None)
 
 
 def program_texts(examined: Examined) -> Iterator[ProgramText]:

@@ -6,7 +6,7 @@ archives and compressed streams shares one budget of bytes, members and depth.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from weightkit.archives import (
@@ -31,6 +31,9 @@ from weightkit.tensors import FileIndex
 HEAD = 4096
 ZIP_START = (b"PK\3\4", b"PK\5\6")
 _ZIPPED = ("zip", "pytorch", "numpy")
+
+Look = Callable[[Reader, bytes], tuple[str, Examination] | None]
+"""Asked about content that no room accepts, with its first bytes: what it is, and what is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +76,31 @@ def fatal(finding: Finding) -> bool:
     return RULES[finding.code].fatal
 
 
-def examine(source: Reader, budget: Budget | None = None, *, tensors: bool = True) -> Examined:
+def examine(
+    source: Reader,
+    budget: Budget | None = None,
+    *,
+    tensors: bool = True,
+    look: Look | None = None,
+) -> Examined:
     """Examine the whole content of ``source``. Faults are values; only AccessError is raised.
 
     Without ``tensors`` a torch archive's programs and storages are read, but its tensors are not
-    looked for: a scan judges what a pickle does, not what it holds.
+    looked for: a scan judges what a pickle does, not what it holds. ``look`` is asked about what no
+    room reads, in containers too.
     """
-    return _Examiner(budget or Budget(), tensors).examine(source)
+    return _Examiner(budget or Budget(), tensors, look or _nothing).examine(source)
+
+
+def _nothing(source: Reader, head: bytes) -> None:
+    """Knows of no further formats."""
 
 
 class _Examiner:
-    def __init__(self, budget: Budget, tensors: bool) -> None:
+    def __init__(self, budget: Budget, tensors: bool, look: Look) -> None:
         self.budget = budget
         self.tensors = tensors
+        self.look = look
 
     def examine(self, source: Reader, inside: bool = False) -> Examined:
         """Recognise ``source`` and examine it as everything that it may be taken for."""
@@ -122,6 +137,10 @@ class _Examiner:
         tar = self.tarred(source) if is_tar(source) else None
         if tar is not None:
             yield tar
+        if not accepted and not kind and tar is None and not head.startswith(ZIP_START):
+            seen = self.look(source, head)
+            if seen is not None:
+                yield Examined(name, *seen)
         # A stored zip at the end of a tar looks like one at the end of the file.
         inside = tar is not None and any(part.format in _ZIPPED for part in tar.parts)
         if zipped and not head.startswith(ZIP_START) and not inside:

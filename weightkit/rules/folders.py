@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightkit.rules.rule import LOOK, Rule
+from weightkit.rules.rule import DO_NOT_LOAD, LOOK, Rule
 
 _PLAIN_TEMPLATE = "Do not render it; take the chat template from the model's original publisher."
 
@@ -62,5 +62,101 @@ RULES: list[Rule] = [
         "A template uses a name that jinja2 does not offer, or one of Python's internal names.",
         "It fails with most engines, or was written for one with functions of its own.",
         LOOK,
+    ),
+    Rule(
+        "WK910",
+        "remote-code",
+        "warning",
+        "A config names Python code that a loader runs when it is told to trust the repository.",
+        "trust_remote_code runs the files with the rights of whoever loads the model.",
+        "Read the files that are named, and pin the revision, before trusting them.",
+    ),
+    Rule(
+        "WK911",
+        "config-target",
+        "warning",
+        "A config names a Python object that a loader imports and calls.",
+        "What it does is up to code outside the file, with arguments out of it.",
+        "Make sure that the name is one that you expect here.",
+    ),
+    Rule(
+        "WK912",
+        "config-target-dangerous",
+        "danger",
+        "A config names a Python object that runs commands or code, or reaches files or the network.",
+        "A loader that builds objects from the config calls it with arguments out of the file.",
+        DO_NOT_LOAD,
+    ),
+    Rule(
+        "WK913",
+        "yaml-tag",
+        "warning",
+        "A YAML file has a tag that is not of YAML's own.",
+        "Loaders decide what it means: include a file, build an object, read the environment.",
+        LOOK,
+    ),
+    Rule(
+        "WK914",
+        "config-unread",
+        "warning",
+        "A config cannot be parsed, or only beyond the limits.",
+        "It was judged by the names in it only; a more lenient loader may read it.",
+        LOOK,
+    ),
+    Rule(
+        "WK920",
+        "keras-code",
+        "danger",
+        "A Keras config holds code, or a pickle, for a layer to run.",
+        "Building or calling the model runs it; safe mode of some versions can be passed by.",
+        f"{DO_NOT_LOAD} Ask for the weights alone, and build the model from source that you trust.",
+    ),
+    Rule(
+        "WK921",
+        "keras-import",
+        "danger",
+        "A Keras config names a module and object of Python that run commands or code.",
+        "Keras imports the module and calls the object to build a layer (CVE-2025-1550).",
+        DO_NOT_LOAD,
+    ),
+    Rule(
+        "WK922",
+        "keras-reads",
+        "danger",
+        "A Keras config makes the model read another file, address or model.",
+        "Building it reads files of the machine, or loads what is there (CVE-2025-12058).",
+        DO_NOT_LOAD,
+    ),
+    Rule(
+        "WK923",
+        "keras-custom",
+        "warning",
+        "A Keras config names a class or function that is not of Keras.",
+        "It is imported, or taken from what the loading program registered under that name.",
+        "Make sure that the name is one that you expect here.",
+    ),
+    Rule(
+        "WK940",
+        "code-beside",
+        "warning",
+        "There is code among the weights.",
+        "Loading weights does not run it, but loaders that trust the repository, and people, do.",
+        "Read it before anything runs it; weights need no code beside them.",
+    ),
+    Rule(
+        "WK941",
+        "path-file-runs",
+        "warning",
+        "A .pth file has a line that Python runs when it starts.",
+        "Python's site module runs such lines of every .pth file in site-packages.",
+        "Do not copy the file into a Python installation.",
+    ),
+    Rule(
+        "WK942",
+        "archive-handler",
+        "warning",
+        "A model archive names code or requirements that its server runs or installs.",
+        "TorchServe runs the handler of an archive with the server's rights.",
+        "Read the handler before the archive is served.",
     ),
 ]

@@ -9,7 +9,7 @@ and judged on its tree.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from weightkit.analyses.templates.parsing import Unreadable, parse
 from weightkit.analyses.templates.reach import Reach, reaches
@@ -17,10 +17,13 @@ from weightkit.analyses.templates.words import CLIMBS, DUNDERS
 from weightkit.reports import Finding
 from weightkit.rules import RULES, Faults
 
-__all__ = ["is_template", "judge"]
+__all__ = ["climbs", "is_template", "judge", "judge_unparsed"]
 
 MARKS = re.compile(r"\{[{%#]")
-_INSIDE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_OPENING = re.compile(r"\{[{%]")
+_CLIMBING = re.compile(
+    r"__|\\(?:x5f|u005f|137|N)|\|\s*attr\b|\binclude\b|\bimport\b", re.IGNORECASE
+)
 _NAMES = re.compile("|".join(sorted(DUNDERS)))
 _ESCAPED = re.compile(r"\\(?:x5f|u005f|137|N\{LOW LINE\})", re.IGNORECASE)
 
@@ -30,12 +33,26 @@ def is_template(text: str) -> bool:
     return MARKS.search(text) is not None
 
 
+def climbs(text: str) -> bool:
+    """Whether a tag in ``text`` holds what ordinary templates never do: worth parsing it."""
+    return any(_CLIMBING.search(tag) for _, tag in _tags(text))
+
+
 def judge(
     text: str, path: str, entry: str = "", where: str = "chat template"
 ) -> tuple[Finding, ...]:
     """What a template reaches for; nothing for an ordinary one. ``where`` says which it is."""
+    return _as_findings(_reaches(text), path, entry, where)
+
+
+def judge_unparsed(text: str, path: str, entry: str, where: str) -> tuple[Finding, ...]:
+    """The internal names that tags anywhere in a text hold, where no template can be made out."""
+    return _as_findings(_named(text), path, entry, where)
+
+
+def _as_findings(found: Iterable[Reach], path: str, entry: str, where: str) -> tuple[Finding, ...]:
     faults = Faults(path, entry)
-    for reach in _reaches(text):
+    for reach in found:
         line = f" line {reach.line}" if reach.line else ""
         faults.add(
             reach.code,
@@ -63,10 +80,22 @@ def _reaches(text: str) -> list[Reach]:
 
 def _named(text: str) -> Iterator[Reach]:
     """Of a template that cannot be parsed: Python's internal names inside its tags."""
-    for tag in _INSIDE.finditer(text):
-        found = _NAMES.search(_ESCAPED.sub("_", tag[0]))
+    for start, tag in _tags(text):
+        found = _NAMES.search(_ESCAPED.sub("_", tag))
         if found:
-            line = text.count("\n", 0, tag.start()) + 1
-            message = f"names {found[0]}, in a template that cannot be parsed"
-            yield Reach("WK901", message, line, found[0], tag[0][:240], CLIMBS)
+            line = text.count("\n", 0, start) + 1
+            message = f"names {found[0]}, in a text that cannot be parsed"
+            yield Reach("WK901", message, line, found[0], tag[:240], CLIMBS)
             return
+
+
+def _tags(text: str) -> Iterator[tuple[int, str]]:
+    """What stands between ``{{ }}`` and ``{% %}``, as jinja2 would pair them up."""
+    opening = _OPENING.search(text)
+    while opening:
+        closing = "}}" if opening[0] == "{{" else "%}"
+        end = text.find(closing, opening.end())
+        if end < 0:
+            return
+        yield opening.start(), text[opening.start() : end + 2]
+        opening = _OPENING.search(text, end + 2)

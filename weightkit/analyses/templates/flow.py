@@ -26,12 +26,15 @@ from weightkit.analyses.templates.values import (
     rendered,
     sliced,
 )
-from weightkit.analyses.templates.words import FUNCTIONS, words
+from weightkit.analyses.templates.words import FUNCTIONS
+from weightkit.text import words
 
 if TYPE_CHECKING:
     from jinja2 import nodes
 
 ROUNDS = 64
+MAX_WORK = 200_000
+"""Assignments followed in all rounds together."""
 
 
 class Flow:
@@ -75,7 +78,7 @@ class Flow:
             for node in statements
             if (kind := type(node).__name__) in _STATEMENTS
         ]
-        for _ in range(ROUNDS):
+        for _ in range(min(ROUNDS, 1 + MAX_WORK // (1 + len(binders)))):
             self.changed = False
             self.seen.clear()
             for bind, node in binders:
@@ -234,14 +237,14 @@ class Flow:
         arguments = self.arguments(node)
         kind = type(node.node).__name__
         if kind == "Getattr":
-            return self.method(node.node.attr, self.of(node.node.node), arguments)
+            return self.method(node, node.node.attr, self.of(node.node.node), arguments)
         if kind == "Name" and node.node.name in FUNCTIONS - {"caller", "super", "loop"}:
             return arguments._replace(text=False, opaque=True)
         return CRAFTED  # what a macro renders
 
-    def method(self, name: str, base: Value, arguments: Value) -> Value:
+    def method(self, node: Any, name: str, base: Value, arguments: Value) -> Value:
         if name in _GIVING and not base.text:
-            return base | arguments if name in ("get", "pop", "setdefault") else base
+            return joined([base, *(self.of(default) for default in node.args[1:])])
         if name == "format":
             return formatted(base, "{")
         if name == "join":

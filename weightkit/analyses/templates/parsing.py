@@ -6,9 +6,11 @@ The parser makes a tree and runs nothing. Two things are changed: numbers are co
 
 from __future__ import annotations
 
+import codecs
+import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from jinja2 import Environment, nodes
@@ -62,6 +64,11 @@ def _environment() -> Environment:
         def lexer(self) -> Lexer:
             return _lexer()
 
+        def handle_exception(self, source: str | None = None) -> NoReturn:
+            # jinja2 compiles a statement here to show the template in the traceback.
+            error = sys.exc_info()[1]
+            raise error or Unreadable("unknown")
+
     return Parsing(  # nothing is rendered, so nothing needs escaping
         trim_blocks=True,
         lstrip_blocks=True,
@@ -73,6 +80,8 @@ def _environment() -> Environment:
 def _lexer() -> Lexer:
     from jinja2 import Environment
     from jinja2.lexer import Lexer, Token
+
+    codecs.lookup("unicode-escape")  # imported now, and not on the way through a file
 
     class Counting(Lexer):
         """Counts the tokens, and makes floats with ``float`` instead of ``ast.literal_eval``."""

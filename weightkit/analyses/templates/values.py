@@ -24,7 +24,7 @@ class Value(NamedTuple):
     crafted: bool = False
     """May be a text that the template put together, and that may start with an underscore."""
     opaque: bool = False
-    """A function or generator: its text form is known beforehand, and has underscores to pick."""
+    """A function or generator, or a text of unknown parts: there may be underscores to pick."""
 
     def __or__(self, other: Value) -> Value:
         return joined((self, other))
@@ -43,7 +43,7 @@ class Value(NamedTuple):
 NOTHING = Value()
 """Data, which the template's author does not choose."""
 OPAQUE = Value(opaque=True)
-TEXT = Value(text=True)
+TEXT = Value(text=True, opaque=True)
 CRAFTED = Value(text=True, crafted=True)
 
 
@@ -112,14 +112,12 @@ def made(base: Value, arguments: Value, spelt: bool = False) -> Value:
     """A text changed by a filter or method: of data it is data, unless an object is spelt out."""
     if not (base.text or base.constants or base.crafted or base.opaque):
         return TEXT if spelt else NOTHING
-    return Value(text=True, crafted=base.underscored or arguments.underscored)
+    return Value(frozenset(), True, base.underscored or arguments.underscored, base.opaque or spelt)
 
 
 def picked(text: Value) -> Value:
-    """Characters or pieces of a text; of one that only comes to be at render time, any."""
-    if text.constants and not text.underscored:
-        return Value(text=True)
-    return CRAFTED
+    """Characters or pieces of a text."""
+    return CRAFTED if text.opaque or text.underscored else Value(text=True)
 
 
 def sliced(text: Value, at: Any) -> Value | None:

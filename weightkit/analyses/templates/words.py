@@ -7,11 +7,7 @@ outside these tables is outside the language of chat templates.
 
 from __future__ import annotations
 
-
-def words(text: str) -> frozenset[str]:
-    """The words of ``text``: tables of names are easier to read without quotes."""
-    return frozenset(text.split())
-
+from weightkit.text import words
 
 FUNCTIONS = words(
     "caller cycler dict joiner lipsum loop namespace raise_exception range strftime_now super"
