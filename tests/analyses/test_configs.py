@@ -73,6 +73,8 @@ TEMPLATES: list[tuple[str, Any]] = [
     ("chat_template.jinja", CLIMB),
     ("x.j2", CLIMB),
     ("a.json", '{"chat_template": "' + CLIMB + '",}'),
+    ("chat_template.jinja", "N." + CLIMB),
+    ("chat_template.jinja", b"PK\5\6" + bytes(18) + CLIMB.encode()),
     ("a.jsonl", '{"a": 1}\n{"chat_template": "' + CLIMB + '"}\n'),
     ("a.json", {"pad": "x" * 9_000_000, "chat_template": CLIMB}),
 ]

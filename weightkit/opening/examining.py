@@ -32,6 +32,9 @@ HEAD = 4096
 ZIP_START = (b"PK\3\4", b"PK\5\6")
 _ZIPPED = ("zip", "pytorch", "numpy")
 
+TEXTS = (".json", ".yaml", ".yml", ".jinja", ".jinja2", ".j2")
+"""Read as text by those who go by the name, whatever else the content may be."""
+
 Look = Callable[[Reader, bytes], tuple[str, Examination] | None]
 """Asked about content that no room accepts, with its first bytes: what it is, and what is in it."""
 
@@ -137,7 +140,8 @@ class _Examiner:
         tar = self.tarred(source) if is_tar(source) else None
         if tar is not None:
             yield tar
-        if not accepted and not kind and tar is None and not head.startswith(ZIP_START):
+        other = accepted or kind or tar is not None or head.startswith(ZIP_START)
+        if not other or name.lower().endswith(TEXTS):
             seen = self.look(source, head)
             if seen is not None:
                 yield Examined(name, *seen)
