@@ -390,3 +390,47 @@ class ContentId:
     """Sorted by name."""
     aliases: tuple[tuple[str, str], ...] = ()
     """(absent name, stored name), as the metadata records them."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigests:
+    """One file's digests by the names of their algorithms, in hexadecimal."""
+
+    path: str
+    size: int
+    digests: Mapping[str, str]
+    cached: bool = False
+    """Whether nothing had to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """A file as a manifest lists it; ``path`` is inside the folder, with ``/``."""
+
+    path: str
+    size: int
+    digests: Mapping[str, str]
+    tensors: tuple[TensorDigest, ...] = ()
+    unread: str = ""
+    """Why a weight file's tensors have no digests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a folder of weights holds."""
+
+    files: tuple[ManifestFile, ...]
+    """Sorted by path."""
+    content_algorithm: str
+    root_algorithm: str
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheReport:
+    """The digest cache: where it is and how much is in it; ``nbytes`` on disk."""
+
+    path: str
+    files: int
+    digests: int
+    nbytes: int
