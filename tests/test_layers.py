@@ -104,7 +104,10 @@ def _imports(module: Module, node: ast.AST, *, at_start: bool) -> Iterator[Impor
             for name in _from(module, child):
                 yield Import(name, child.lineno, at_start)
         elif isinstance(child, ast.Constant) and isinstance(child.value, str):
-            if re.fullmatch(r"weightkit(\.\w+)+", child.value):
+            if (
+                re.fullmatch(r"weightkit(\.\w+)+", child.value)
+                and child.value.split(".")[1] in LEVEL
+            ):
                 yield Import(child.value, child.lineno, False)
         else:
             later = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)

@@ -315,7 +315,7 @@ def test_ties_count_under_each_name(tmp_path: Path) -> None:
     model.embed = torch.nn.Parameter(head)
     model.head = model.embed
     safetensors.torch.save_model(model, str(tmp_path / "model.safetensors"))
-    recorded = {"weightkit_aliases": json.dumps({"head": "embed", "nowhere": "nothing"})}
+    recorded = {"weightkit.aliases": json.dumps({"head": "embed", "nowhere": "nothing"})}
     safetensors.torch.save_file({"embed": head}, tmp_path / "ours.safetensors", recorded)
     found = [identify(path) for path in sorted(tmp_path.iterdir())]
     assert len({item.id for item in found}) == 1
@@ -326,7 +326,7 @@ def test_ties_count_under_each_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["[1]", "{", '{"a": 3}', "[" * 100_000, '{"embed": "embed"}'])
 def test_odd_alias_maps_are_no_aliases(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.safetensors"
-    safetensors.torch.save_file({"embed": torch.ones(2)}, path, {"weightkit_aliases": text})
+    safetensors.torch.save_file({"embed": torch.ones(2)}, path, {"weightkit.aliases": text})
     found = identify(path)
     assert (found.aliases, found.tensors) == ((), 1)
 

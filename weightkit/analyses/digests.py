@@ -32,7 +32,7 @@ MOST_PER_BYTE = 16
 FREE = 1 << 30
 MOST_LEAVES = 512
 """Of one job, so that thousands of tiny tensors are shared out too."""
-ALIASES = "weightkit_aliases"
+ALIASES = "weightkit.aliases"
 
 Tick = Callable[[int], None]
 
