@@ -73,6 +73,19 @@ def read_json(text: str) -> Any:
         raise Malformed(f"not JSON: {error}") from error
 
 
+def read_first_json(text: str) -> Any:
+    """The JSON value that a text starts with, whatever follows it. Raises Malformed."""
+    if len(text) > MAX_JSON:
+        raise Malformed(f"{len(text)} characters of JSON are more than {MAX_JSON}")
+    try:
+        value, _ = json.JSONDecoder(object_pairs_hook=_object).raw_decode(text)
+    except RecursionError as error:
+        raise Malformed("nested too deeply") from error
+    except ValueError as error:
+        raise Malformed(f"not JSON: {error}") from error
+    return value
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) == len(pairs):

@@ -18,13 +18,17 @@ from weightkit.analyses.configs import TELLING, judge_document
 from weightkit.analyses.documents import (
     MAX_JSON,
     Malformed,
+    read_first_json,
     read_json,
     read_yaml,
     values_behind,
 )
+from weightkit.errors import MissingExtra
+from weightkit.formats import hdf5
+from weightkit.programs import Program
 from weightkit.reports import Examination, Finding
 from weightkit.rules import Faults, finding
-from weightkit.source import Reader
+from weightkit.source import Buffer, Reader
 
 MAX_TEXT = 48 << 20
 """Bytes of a text file that is read; the largest tokenizer.json of real models has 33 MiB."""
@@ -205,6 +209,61 @@ def _unread(kind: str, source: Reader, reason: str, text: str) -> Seen:
     return Seen(kind, Examination(None, (), faults.all()))
 
 
+# HDF5
+
+
+def _hdf5(source: Reader, head: bytes) -> Seen:
+    faults = Faults(source.path, source.entry)
+    try:
+        held = hdf5.read(source)
+    except MissingExtra as error:
+        faults.add("WK004", error.message)
+        for text in hdf5.made_out(source):
+            faults.extend(_configs_in(text, source))
+        return Seen("hdf5", Examination(None, (), faults.all()))
+    if held.unread:
+        faults.add("WK004", held.unread)
+        for text in hdf5.made_out(source):
+            faults.extend(_configs_in(text, source))
+    for owner, file in held.elsewhere:
+        effect = "reads that file when it is opened"
+        faults.add("WK930", f"{owner} is in another file, {file}", subject=file, effect=effect)
+    programs: list[Program] = []
+    for attribute in held.attributes:
+        programs += _attribute(attribute, source, faults)
+    return Seen("hdf5", Examination(None, tuple(programs), faults.all()))
+
+
+def _attribute(attribute: hdf5.Attribute, source: Reader, faults: Faults) -> tuple[Program, ...]:
+    """A config, as Keras writes it, or a pickle: PyTables unpickles attributes that look like one."""
+    from weightkit.formats import pytorch
+
+    value = attribute.value
+    raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    if not pytorch.accepts(raw[:4096]):
+        faults.extend(_configs_in(raw.decode("utf-8", "replace"), source))
+        return ()
+    where = f"{attribute.owner}@{attribute.name}"
+    found = pytorch.examine(
+        Buffer(raw, source.path, f"{source.entry}!{where}" if source.entry else where)
+    )
+    faults.extend(list(found.faults))
+    return found.programs
+
+
+def _configs_in(text: str, source: Reader) -> list[Finding]:
+    """What a config would do that stands in a text, whatever follows it."""
+    start = text.find("{")
+    if start < 0 or start > 16:
+        return []
+    try:
+        document = read_first_json(text[start:])
+    except Malformed as error:
+        unread = finding("WK914", str(error), path=source.path, entry=source.entry)
+        return [unread] if '"class_name"' in text else []
+    return list(judge_document(document, source.path, source.entry))
+
+
 # Code
 
 
@@ -242,6 +301,7 @@ def _path_file(source: Reader, head: bytes) -> Seen | None:
 
 
 _KINDS: list[tuple[Callable[[str, bytes], bool], Callable[[Reader, bytes], Seen | None]]] = [
+    (lambda base, head: hdf5.accepts(head), _hdf5),
     (_is_path_file, _path_file),
     (_suffixed(*TEMPLATES), _template),
     (_is_yaml, _yaml),

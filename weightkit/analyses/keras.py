@@ -9,6 +9,7 @@ unpickle a torch module (CVE-2025-49655).
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ from typing import Any, NamedTuple
 from weightkit.analyses.documents import Place, of
 from weightkit.analyses.keras_names import CLASSES, PACKAGES, READING, RELATED, SPECIAL, VOCABULARY
 from weightkit.analyses.targets import danger_of, shown
+
+MAX_CODE = 1 << 16
+"""Characters of a marshalled function that are looked at."""
 
 
 class KerasFault(NamedTuple):
@@ -128,9 +132,27 @@ def _lambda(node: dict[str, Any], name: str) -> Iterator[KerasFault]:
         yield KerasFault("WK923", message, spelt, _config(node), "calls a function by its name")
         return
     message = "a Lambda layer with code of its own"
+    effect = "runs the code when the model is built or used"
+    named = ", ".join(_names_in_code(function))
     yield KerasFault(
-        "WK920", message, name, _config(node), "runs the code when the model is built or used"
+        "WK920", message, name, _config(node), f"{effect}; it names {named}" if named else effect
     )
+
+
+def _names_in_code(function: Any) -> Iterator[str]:
+    """The readable texts in marshalled code, which is not unmarshalled: the names that it uses."""
+    code = function.get("config", function) if isinstance(function, dict) else function
+    code = code.get("code") if isinstance(code, dict) else code
+    code = code[0] if isinstance(code, list) and code else code
+    if not isinstance(code, str) or len(code) > MAX_CODE:
+        return
+    try:
+        raw = base64.b64decode("".join(code.split()), validate=True)
+    except ValueError:
+        return
+    found = re.findall(rb"[\x20-\x7e]{2,}", raw)
+    for text in [*dict.fromkeys(item for item in found if re.search(rb"[a-z]{2}", item))][:20]:
+        yield repr(text.decode("ascii")[:80])
 
 
 def _function_name(function: Any) -> str:

@@ -136,6 +136,14 @@ RULES: list[Rule] = [
         "Make sure that the name is one that you expect here.",
     ),
     Rule(
+        "WK930",
+        "reads-elsewhere",
+        "danger",
+        "A file says that some of its content is in another file.",
+        "Whoever opens it reads that file, wherever it is (CVE-2026-1669, CVE-2024-27318).",
+        DO_NOT_LOAD,
+    ),
+    Rule(
         "WK940",
         "code-beside",
         "warning",
