@@ -72,6 +72,7 @@ ODD = {
     "WK417": member(b"a//b") + END,
     "WK418": member(b"a", kind=b"2", target=b"b") + END,
     "WK430": member(b"a") + b"?" * 512 + END,
+    "WK434": member(b"a", b"1"),
     "WK431": member(b"a", kind=b"2", target=b"../b") + END,
     "WK432": member(b"a", kind=b"3") + END,
     "WK433": header(b"a", kind=b"2", size=512, target=b"b") + END,

@@ -169,22 +169,32 @@ def test_nesting_without_end() -> None:
     assert faults(deep, "m.pkl") == ["WK326"]
 
 
-def test_a_list_that_holds_itself() -> None:
-    assert faults(b"\x80\x02]q\x00h\x00a.", "m.pkl") == ["WK326"]
+def test_a_list_that_holds_itself_holds_no_more_tensors_for_it() -> None:
+    assert faults(b"\x80\x02]q\x00h\x00a.", "m.pkl") == []
+    knows_its_parent = b"\x80\x02}q\x00(" + text("parent") + b"h\x00"
+    program = knows_its_parent + text("w") + tensor(storage()) + b"u."
+    found = examine(Buffer(archive(program, {"0": FLOATS}), "m.pt"))
+    assert list(found.faults()) == []
+    assert found.index is not None
+    assert [info.name for info in found.index.tensors] == ["w"]
 
 
-def test_a_laugh_of_shared_lists() -> None:
-    """Each level holds the one below ten times: ten to the twelfth leaves."""
-    program = b"\x80\x02]q\x00" + b"".join(
-        b"]("
-        + b"h"
-        + bytes([level])
-        + b"".join(b"h" + bytes([level]) for _ in range(9))
-        + b"eq"
-        + bytes([level + 1])
-        for level in range(12)
+def laugh(seed: bytes) -> bytes:
+    """Lists of which each holds the one below ten times: ten to the twelfth leaves."""
+    rows = (
+        b"](" + (b"h" + bytes([level])) * 10 + b"eq" + bytes([level + 1]) for level in range(12)
     )
-    assert faults(program + b".", "m.pkl") == ["WK326"]
+    return b"\x80\x02](" + seed + b"eq\x00" + b"".join(rows) + b"."
+
+
+def test_a_laugh_of_shared_lists_is_walked_once() -> None:
+    assert faults(laugh(b"N"), "m.pkl") == []
+
+
+def test_a_laugh_of_shared_tensors_is_too_many() -> None:
+    content = archive(laugh(tensor(storage())), {"0": FLOATS})
+    codes = faults(content)
+    assert "WK326" in codes
 
 
 # The legacy stream
@@ -269,6 +279,18 @@ def test_real_pickles_are_recognised(protocol: int, value: Any) -> None:
 )
 def test_other_things_are_no_pickles(head: bytes) -> None:
     assert not streams.is_pickle(head)
+
+
+@pytest.mark.parametrize("first", sorted(b"\x80(c]}SVIFBCTUXP"))
+def test_the_length_of_a_safetensors_header_is_no_pickle(first: int) -> None:
+    header = b'{"model.layers.0.weight":{"dtype":"F16","shape":[64]},' * 70
+    for rest in range(0x3000):
+        head = (first | rest << 8).to_bytes(8, "little") + header
+        assert not streams.is_pickle(head[:4096])
+
+
+def test_a_pickle_that_imports_is_one_whatever_it_looks_like() -> None:
+    assert streams.is_pickle(b"U\x07\0\0\0\0{\0\0cos\nsystem\n)R.")
 
 
 def every_truncation(content: bytes) -> list[bytes]:

@@ -169,6 +169,8 @@ def _kind(
     buffer = _buffer(group, segments, scene)
     if buffer is not None:
         return BUFFER, buffer
+    if group.dtype.kind == "float" and {member.role for member in group.members} == {"buffer"}:
+        return BUFFER, None  # the file says so; packed weights are buffers too, but not float
     leaf = segments[-1]
     if leaf == "bias" or leaf.endswith("_bias") or leaf.startswith("bias_"):
         return BIAS, None

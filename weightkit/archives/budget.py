@@ -10,14 +10,15 @@ class Budget:
 
     ``nbytes`` bounds what is inflated altogether (time), ``buffer`` one inflated member (memory),
     ``members`` how many are opened, ``depth`` how many containers lie inside one another. Every
-    level down halves ``buffer``: the outer ones are still held.
+    level down halves ``buffer``, as the outer ones are still held, and makes a member count for
+    ten: archives whose members overlap hold themselves a hundred times at every level.
     """
 
     def __init__(
         self,
         nbytes: int = 768 * MEBIBYTE,
         buffer: int = 96 * MEBIBYTE,
-        members: int = 100_000,
+        members: int = 10_000,
         depth: int = 4,
     ) -> None:
         self.nbytes = nbytes
@@ -36,8 +37,8 @@ class Budget:
         self.nbytes -= nbytes
 
     def member(self) -> bool:
-        """Count one more opened member; False when there were too many."""
-        self.members -= 1
+        """Count an opened member; False when there were too many."""
+        self.members -= 10 ** max(0, self.level - 1)
         return self.members >= 0
 
     def enter(self) -> bool:

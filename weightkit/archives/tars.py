@@ -149,7 +149,9 @@ class _Walk:
         if self.at == 0:
             raise self._error("WK430", "no tar header")
         if not block:
-            return None  # the zeros at the end are not missed
+            if self.at - self.source.size < BLOCK:  # else a member was cut off, which is said
+                self.faults.add("WK434", "the archive ends without an end mark", self.source.size)
+            return None
         if len(block) < BLOCK or any(block):
             where = f"no header at {self.at}, where the next member or the end should be"
             self.faults.add("WK430", where, self.at)

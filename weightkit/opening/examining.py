@@ -261,7 +261,7 @@ class _Examiner:
 
     def too_deep(self, reader: Reader) -> Examined:
         faults = Faults(reader.path, reader.entry)
-        faults.add("WK002", "containers nested too deeply")
+        faults.add("WK002", "containers nested too deeply", 0)
         return Examined(reader.entry, "", Examination(None, (), faults.all()))
 
 

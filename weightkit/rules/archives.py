@@ -219,6 +219,14 @@ RULES: list[Rule] = [
         DO_NOT_LOAD,
     ),
     Rule(
+        "WK434",
+        "tar-no-end",
+        "warning",
+        "The tar archive ends without its end mark, two blocks of zeros.",
+        "It may have lost members: a tar archive that is cut between two members looks whole.",
+        FETCH_AGAIN,
+    ),
+    Rule(
         "WK440",
         "stream-trailing",
         "warning",

@@ -60,20 +60,34 @@ class Header(NamedTuple):
 
 def data_start(source: Reader) -> int:
     """Where the elements begin; raises FormatError WK501, WK002, or WK001 when cut off."""
+    return _measure(source).end
+
+
+class _Text(NamedTuple):
+    """Where the text of a header is, and how it is encoded."""
+
+    version: str
+    begin: int
+    end: int
+    encoding: str
+
+
+def _measure(source: Reader) -> _Text:
     head = source.pread(0, 8)
     if head[:6] != MAGIC:
         raise source.error("WK501", "no .npy file: its first bytes are others", 0)
+    version = f"{head[6]}.{head[7]}"
     if (head[6], head[7]) not in VERSIONS:
-        raise source.error("WK501", f"version {head[6]}.{head[7]} of the .npy format", 6)
-    width, _ = VERSIONS[head[6], head[7]]
+        raise source.error("WK501", f"version {version} of the .npy format", 6)
+    width, encoding = VERSIONS[head[6], head[7]]
     length = int.from_bytes(source.pread(8, width), "little")
-    start = 8 + width + length
-    if start > source.size:
-        have = source.size - 8 - width
+    begin = 8 + width
+    if begin + length > source.size:
+        have = source.size - begin
         raise source.error("WK001", f"a header of {length} bytes, but {have} remain", 8)
     if length > MAX_LENGTH:
         raise source.error("WK002", f"a header of {length} bytes", 8)
-    return start
+    return _Text(version, begin, begin + length, encoding)
 
 
 def read_header(source: Reader) -> Header:
@@ -82,10 +96,7 @@ def read_header(source: Reader) -> Header:
     Raises FormatError: WK501 for another version, WK502 for text that is no such dict, WK504 for an
     element type that numpy does not know, WK001 and WK002 for lengths.
     """
-    start = data_start(source)
-    head = source.pread(0, 8)
-    width, encoding = VERSIONS[head[6], head[7]]
-    begin = 8 + width
+    version, begin, start, encoding = _measure(source)
     raw = source.pread(begin, start - begin)
     odd: list[Odd] = []
     if len(raw) > USUAL_LENGTH:
@@ -104,7 +115,6 @@ def read_header(source: Reader) -> Header:
         odd.append(Odd("the byte order is whatever the reader's machine has", begin))
         item = item._replace(order="little")
     shape = _shape(said["shape"], source, begin)
-    version = f"{head[6]}.{head[7]}"
     return Header(version, item, said["fortran_order"], shape, start, tuple(odd))
 
 

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 from weightkit.formats.pytorch.tensors import Malformed, OutsideStorage, Tensors, Unread
 from weightkit.formats.pytorch.values import name_of, pair_items, pairs_of, text_of
-from weightkit.programs import Blob, Call, Group, Pairs, Persistent
+from weightkit.programs import Blob, Call, Group, Pairs, Persistent, Program
 from weightkit.rules import Faults
 from weightkit.tensors import TensorInfo, TensorSet
 
 _CODES: dict[type[Malformed], str] = {OutsideStorage: "WK322", Unread: "WK325"}
-MAX_VISITS = 1_000_000
+SPARE_VISITS = 100_000
+"""Objects visited beyond two for each opcode: a file that shares its objects is walked through
+every path to each, and a few opcodes can make billions of paths."""
 MAX_DEPTH = 64
 MAX_VALUES = 2_000
 """Plain values (hyper-parameters, epoch) kept of one file."""
@@ -77,6 +79,8 @@ class Collected(NamedTuple):
 
     tensors: list[tuple[Path, TensorInfo]]
     values: dict[str, Any]
+    start: int
+    """Offset of the pickle, for faults that are about all of it."""
 
 
 class _Place(NamedTuple):
@@ -88,42 +92,69 @@ class _Place(NamedTuple):
     module: bool = False
 
 
+class _Left(NamedTuple):
+    """Marks that all below ``node`` was visited; ``before`` tensors had been found above it."""
+
+    node: Any
+    before: int
+
+
 def collect(
-    root: Any, tensors: Tensors, faults: Faults, roles: dict[tuple[str, str], str] | None = None
+    program: Program,
+    tensors: Tensors,
+    faults: Faults,
+    roles: dict[tuple[str, str], str] | None = None,
 ) -> Collected:
-    """Every tensor that can be reached from ``root``, in the order of the file.
+    """Every tensor that can be reached from the program's root, in the order of the file.
 
     ``roles`` tells parameter from buffer for the attributes of TorchScript classes, by
     (class name, attribute). What is nested or repeated beyond the limits is one fault.
     """
-    walk = _Walk(tensors, faults, roles or {})
-    walk.run(root)
-    return Collected(walk.found, walk.values)
+    walk = _Walk(tensors, faults, roles or {}, program.start)
+    walk.run(program.root, SPARE_VISITS + 2 * program.opcodes)
+    return Collected(walk.found, walk.values, program.start)
 
 
 class _Walk:
-    def __init__(self, tensors: Tensors, faults: Faults, roles: dict[tuple[str, str], str]) -> None:
+    def __init__(
+        self, tensors: Tensors, faults: Faults, roles: dict[tuple[str, str], str], start: int
+    ) -> None:
         self.tensors = tensors
         self.faults = faults
         self.roles = roles
+        self.start = start
         self.found: list[tuple[Path, TensorInfo]] = []
         self.values: dict[str, Any] = {}
+        self.barren: set[int] = set()
+        """Identities of objects that hold no tensor, or that the walk is inside of: objects may
+        contain themselves (a node that knows its parent), or one another a billion times."""
 
-    def run(self, root: Any) -> None:
-        todo = [_Place((), root)]
-        visits = 0
+    def run(self, root: Any, visits: int) -> None:
+        todo: list[_Place | _Left] = [_Place((), root)]
+        left = visits
         while todo:
-            visits += 1
-            if visits > MAX_VISITS:
-                self.faults.add("WK326", f"more than {MAX_VISITS} objects to visit")
+            left -= 1
+            if left < 0:
+                self.faults.add("WK326", f"more than {visits} objects to visit", self.start)
                 return
             place = todo.pop()
+            if isinstance(place, _Left):
+                if len(self.found) > place.before:
+                    self.barren.discard(id(place.node))
+                continue
+            if id(place.node) in self.barren:
+                continue
             if len(place.path) > MAX_DEPTH:
                 name = ".".join(place.path[:8])
-                self.faults.add("WK326", f"nested deeper than {MAX_DEPTH} below {name!r}")
+                self.faults.add(
+                    "WK326", f"nested deeper than {MAX_DEPTH} below {name!r}", self.start
+                )
                 continue
+            before = len(self.found)
             children = self.visit(place)
             if children:
+                self.barren.add(id(place.node))
+                todo.append(_Left(place.node, before))
                 todo.extend(reversed(children))
 
     def visit(self, place: _Place) -> list[_Place] | None:
@@ -241,20 +272,20 @@ def _module(place: _Place, held: dict[str, Any]) -> Iterator[_Place]:
 def divide(found: Collected, faults: Faults) -> tuple[TensorSet, ...]:
     """The sets of a file, the main one first, each tensor named by its path inside its set."""
     sets = [
-        TensorSet(key, kind, tuple(_named(tensors, cut, faults)))
+        TensorSet(key, kind, tuple(_named(tensors, cut, found.start, faults)))
         for key, kind, cut, tensors in _sets(found.tensors)
     ]
     return tuple(sorted(sets, key=lambda item: item.kind == "optimizer"))
 
 
 def _named(
-    tensors: list[tuple[Path, TensorInfo]], cut: int, faults: Faults
+    tensors: list[tuple[Path, TensorInfo]], cut: int, start: int, faults: Faults
 ) -> Iterator[TensorInfo]:
     seen: set[str] = set()
     for path, info in tensors:
         name = ".".join(path[cut:]) or "tensor"
         if name in seen:
-            faults.add("WK324", f"two tensors are named {name!r}", tensor=name)
+            faults.add("WK324", f"two tensors are named {name!r}", start, tensor=name)
         seen.add(name)
         yield TensorInfo(name, *info[1:])
 

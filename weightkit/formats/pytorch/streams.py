@@ -74,11 +74,18 @@ def _another(source: Reader, programs: list[Program]) -> bool:
 def is_pickle(head: bytes) -> bool:
     """Whether bytes start like a pickle: an unpickler would get somewhere with them.
 
-    A protocol mark alone proves nothing: a safetensors header of 128 bytes starts with one.
+    A protocol mark alone proves nothing: a safetensors header of 128 bytes starts with one. The
+    bytes of a header's length, and the brace after them, may even be a string that ends at the
+    first dot of a name; only what imports something is worth calling a pickle there.
     """
     if not head or head[0] not in _FIRST or head.startswith(b"PK\x03\x04"):
         return False  # a zip starts like PERSID, which fails at once where no loader defines it
+    if head[0] == 0x80 and head[1:2] > b"\x05":
+        return False  # no unpickler goes on after a protocol that is not there yet
     program = read_program(Buffer(head))
+    imports = any(item.module.replace(".", "_").isidentifier() for item in program.globals)
+    if head[4:9] == b"\0\0\0\0{" and not imports:
+        return False
     if not program.stopped:
         return program.opcodes > 1
     marked = head[0] == 0x80 and program.opcodes > 3
@@ -161,7 +168,7 @@ def _index(
         return records.get(item.root)
 
     storages = locate(program, place, faults)
-    found = collect(program.root, Tensors(REBUILDS, storages, source, byteorder), faults)
+    found = collect(program, Tensors(REBUILDS, storages, source, byteorder), faults)
     return FileIndex(
         source.path,
         "pytorch" if storages or container == "legacy" else "pickle",

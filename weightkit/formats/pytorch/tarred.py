@@ -43,11 +43,11 @@ def examine_tar(source: Reader, members: Mapping[str, Reader], faults: Faults) -
     except FormatError as error:
         faults.add(error.code, error.message, error.offset, entry=error.entry)
     except (Malformed, TypeError, ValueError, IndexError, KeyError) as error:
-        faults.add("WK323", f"the old tar's tables: {error}")
+        faults.add("WK323", f"the old tar's tables: {error}", 0)
     reader = members["pickle"]
     program = old.read(reader, 0)
     note_stream(program, reader, faults)
-    found = collect(program.root, old, faults)
+    found = collect(program, old, faults)
     index = FileIndex(
         source.path,
         "pytorch",

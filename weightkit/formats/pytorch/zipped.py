@@ -143,7 +143,7 @@ class _Archive:
         if not self.listing:
             self.faults.extend(faults.all())
             return []
-        found: Collected = collect(program.root, tensors, faults, roles)
+        found: Collected = collect(program, tensors, faults, roles)
         sets = divide(found, faults)
         self.faults.extend(faults.all())
         if not key:
