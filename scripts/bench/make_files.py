@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Write the files that scripts/bench/run.py measures with (needs torch; 10 s, 150 MB of disk).
+
+    scripts/bench/make_files.py [DIR]
+
+The default is a RAM disk. Tensor data are holes where the format allows, so that the files of
+gigabytes take next to nothing. A file that is there already is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+MIB = 1 << 20
+TOKENS, MERGES = 262_144, 262_144
+MANY = 20_000
+MANY_SAFETENSORS = 50_000
+PAIR_TENSORS = 300
+
+
+def default_folder() -> Path:
+    shared = Path("/dev/shm")
+    return (shared if shared.is_dir() else Path(tempfile.gettempdir())) / "weightkit-bench"
+
+
+def llama_names() -> Iterator[str]:
+    """Names as a deep transformer has them, without end."""
+    parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    parts += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    parts += ["input_layernorm", "post_attention_layernorm"]
+    layer = 0
+    while True:
+        for part in parts:
+            yield f"model.layers.{layer}.{part}.weight"
+        layer += 1
+
+
+def names(count: int) -> list[str]:
+    return [name for name, _ in zip(llama_names(), range(count), strict=False)]
+
+
+def hole(path: Path, nbytes: int) -> None:
+    """Make the file ``nbytes`` long without writing them."""
+    os.truncate(path, nbytes)
+
+
+# -- GGUF --
+
+
+def gguf_string(text: str) -> bytes:
+    encoded = text.encode()
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
+def gguf_value(key: str, value: Any) -> bytes:
+    """One metadata entry: a string, an unsigned number, or an array of strings, floats, ints."""
+    head = gguf_string(key)
+    if isinstance(value, str):
+        return head + struct.pack("<I", 8) + gguf_string(value)
+    if isinstance(value, int):
+        return head + struct.pack("<II", 4, value)
+    kind, pack = {
+        str: (8, lambda items: b"".join(map(gguf_string, items))),
+        float: (6, lambda items: struct.pack(f"<{len(items)}f", *items)),
+        int: (5, lambda items: struct.pack(f"<{len(items)}i", *items)),
+    }[type(value[0])]
+    return head + struct.pack("<IIQ", 9, kind, len(value)) + pack(value)
+
+
+def write_gguf(path: Path, metadata: dict[str, Any], tensors: int, elements: int) -> None:
+    """A version 3 file with ``tensors`` F16 vectors of ``elements`` each; the data are a hole."""
+    metadata = {"general.architecture": "llama", "llama.block_count": tensors // 9, **metadata}
+    place, infos = 0, []
+    for name in names(tensors):
+        infos.append(gguf_string(name) + struct.pack("<IQIQ", 1, elements, 1, place))
+        place += -(-2 * elements // 32) * 32
+    entries = b"".join(gguf_value(key, value) for key, value in metadata.items())
+    head = b"GGUF" + struct.pack("<IQQ", 3, tensors, len(metadata)) + entries + b"".join(infos)
+    head += bytes(-len(head) % 32)
+    path.write_bytes(head)
+    hole(path, len(head) + place)
+
+
+def vocabulary_gguf(path: Path) -> None:
+    tokens = [f"▁token{index:x}" for index in range(TOKENS)]
+    write_gguf(
+        path,
+        {
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.tokens": tokens,
+            "tokenizer.ggml.scores": [-float(index) for index in range(TOKENS)],
+            "tokenizer.ggml.token_type": [1] * TOKENS,
+            "tokenizer.ggml.merges": [f"▁t{index:x} ok{index % 977}" for index in range(MERGES)],
+        },
+        tensors=291,
+        elements=4096,
+    )
+
+
+def pair_gguf(path: Path, nbytes: int) -> None:
+    write_gguf(path, {}, PAIR_TENSORS, nbytes // PAIR_TENSORS // 2)
+
+
+# -- safetensors --
+
+
+def write_safetensors(path: Path, tensors: int, elements: int) -> None:
+    """``tensors`` F16 vectors of ``elements`` each; the data are a hole."""
+    header = {
+        name: {
+            "dtype": "F16",
+            "shape": [elements],
+            "data_offsets": [2 * elements * index, 2 * elements * (index + 1)],
+        }
+        for index, name in enumerate(names(tensors))
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text)
+    hole(path, 8 + len(text) + 2 * elements * tensors)
+
+
+def pair_safetensors(path: Path, nbytes: int) -> None:
+    write_safetensors(path, PAIR_TENSORS, nbytes // PAIR_TENSORS // 2)
+
+
+# -- torch --
+
+
+def state_dict(tensors: int, elements: int) -> dict[str, Any]:
+    """Each tensor has a storage of its own; zeros that nobody has touched take no memory."""
+    import torch
+
+    return {name: torch.zeros(elements, dtype=torch.float16) for name in names(tensors)}
+
+
+def write_torch(path: Path, tensors: int, elements: int) -> None:
+    """``torch.save``, the data left out: torch seeks over them."""
+    import torch
+
+    with torch.serialization.skip_data():
+        torch.save(state_dict(tensors, elements), path)
+
+
+def pair_torch(path: Path, nbytes: int) -> None:
+    write_torch(path, PAIR_TENSORS, nbytes // PAIR_TENSORS // 2)
+
+
+def write_legacy(path: Path, tensors: int, elements: int) -> None:
+    """The stream of torch before 1.6 as torch.save still writes it, each storage's data a hole."""
+    import torch
+
+    keys: list[str] = []
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            if not isinstance(obj, torch.storage.TypedStorage):
+                return None
+            keys.append(str(94_000_000_000_000 + 64 * len(keys)))
+            return ("storage", torch.HalfStorage, keys[-1], "cpu", obj._size(), None)
+
+    system = {"protocol_version": 1001, "little_endian": True}
+    system["type_sizes"] = {"short": 2, "int": 4, "long": 4}
+    with open(path, "wb") as out:
+        for value in (0x1950A86A20F9469CFC6C, 1001, system):
+            pickle.dump(value, out, protocol=2)
+        Pickler(out, protocol=2).dump(state_dict(tensors, elements))
+        pickle.dump(keys, out, protocol=2)
+        for _ in keys:
+            out.write(struct.pack("<q", elements))
+            out.seek(2 * elements, os.SEEK_CUR)
+        end = out.tell()
+    hole(path, end)
+
+
+FILES: dict[str, Callable[[Path], None]] = {
+    "vocabulary.gguf": vocabulary_gguf,
+    "many.pt": lambda path: write_torch(path, MANY, 64),
+    "many-legacy.pt": lambda path: write_legacy(path, MANY, 64),
+    "large-legacy.pt": lambda path: write_legacy(path, 201, 5_500_000),
+    "many.safetensors": lambda path: write_safetensors(path, MANY_SAFETENSORS, 64),
+    "1MiB.pt": lambda path: pair_torch(path, MIB),
+    "1GiB.pt": lambda path: pair_torch(path, 1024 * MIB),
+    "1MiB.safetensors": lambda path: pair_safetensors(path, MIB),
+    "1GiB.safetensors": lambda path: pair_safetensors(path, 1024 * MIB),
+    "1MiB.gguf": lambda path: pair_gguf(path, MIB),
+    "1GiB.gguf": lambda path: pair_gguf(path, 1024 * MIB),
+}
+
+
+def make(folder: Path) -> None:
+    """Write every file that is not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, write in FILES.items():
+        if not (folder / name).exists():
+            half = folder / f".{name}"
+            write(half)
+            half.rename(folder / name)
+        size = (folder / name).stat()
+        print(f"{name}: {size.st_size:,} bytes, {size.st_blocks * 512:,} of them on disk")
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]) if len(sys.argv) > 1 else default_folder())

@@ -1,0 +1,281 @@
+#!/usr/bin/env python3
+"""Measure weightkit against the bars: whole processes, both sides in turn, medians.
+
+    scripts/bench/run.py [--files DIR] [--runs 5] [--rows WORD] [--write]
+
+Run it with the Python of .venv-test, which has torch, gguf and safetensors. ``--write`` puts the
+table into docs/bench.md. A row to add is an entry in ROWS; a file to add, one in make_files.FILES.
+Exit status 1 when a bar is not held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import make_files
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = ROOT / "docs/bench.md"
+MIB = 1 << 20
+
+TORCH_LIST = """
+import sys, torch
+tensors = torch.load(sys.argv[1], mmap={mmap}, weights_only=True, map_location="cpu")
+for name, tensor in tensors.items():
+    print(name, tensor.dtype, tuple(tensor.shape))
+"""
+SAFE_OPEN_LIST = """
+import sys
+from safetensors import safe_open
+with safe_open(sys.argv[1], framework="np") as file:
+    for name in file.keys():
+        part = file.get_slice(name)
+        print(name, part.get_dtype(), part.get_shape())
+"""
+
+
+class Row(NamedTuple):
+    """One comparison. Words ``{file}`` and ``{other}`` of a command stand for paths."""
+
+    work: str
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+    file: str = ""
+    other: str = ""
+    ratio: float = 0
+    """Our figure must be at most this many times theirs."""
+    figure: str = "cpu"
+    extra_ms: float = 0
+    """Or: at most this many milliseconds of wall time more."""
+    peak_mib: float = 0
+    """Our peak memory must be at most this."""
+    note: str = ""
+
+
+PYTHON = sys.executable
+WEIGHTKIT = (PYTHON, "-m", "weightkit")
+
+
+def torch_list(mmap: bool) -> tuple[str, ...]:
+    return (PYTHON, "-c", TORCH_LIST.format(mmap=mmap), "{file}")
+
+
+def growth(suffix: str) -> Row:
+    """The same number of tensors in a thousand times the bytes."""
+    return Row(
+        f"inspect a 1 GiB {suffix} (300 tensors)",
+        (*WEIGHTKIT, "inspect", "{file}"),
+        (*WEIGHTKIT, "inspect", "{other}"),
+        f"1GiB{suffix}",
+        f"1MiB{suffix}",
+        extra_ms=30,
+        peak_mib=60,
+        note="against the same with 1 MiB",
+    )
+
+
+ROWS = [
+    Row(
+        "`weightkit --help`",
+        (*WEIGHTKIT, "--help"),
+        (PYTHON, "-c", "import click"),
+        ratio=1.5,
+        note='against `python -c "import click"`',
+    ),
+    Row(
+        "list a GGUF with 262,144 tokens and merges",
+        (*WEIGHTKIT, "inspect", "--tensors", "{file}"),
+        (PYTHON, "-m", "gguf.scripts.gguf_dump", "{file}"),
+        "vocabulary.gguf",
+        ratio=1 / 50,
+        peak_mib=60,
+        note="against `gguf-dump`",
+    ),
+    Row(
+        "list a `.pt` with 20,000 tensors",
+        (*WEIGHTKIT, "inspect", "--tensors", "{file}"),
+        torch_list(mmap=True),
+        "many.pt",
+        ratio=1 / 5,
+        note="against `torch.load(mmap=True, weights_only=True)`",
+    ),
+    Row(
+        "list a legacy `.pt` with 20,000 tensors",
+        (*WEIGHTKIT, "inspect", "--tensors", "{file}"),
+        torch_list(mmap=False),
+        "many-legacy.pt",
+        ratio=1 / 5,
+        note="against `torch.load(weights_only=True)`, which cannot map it",
+    ),
+    Row(
+        "list a legacy `.pt` of 2.2 GB (201 tensors)",
+        (*WEIGHTKIT, "inspect", "--tensors", "{file}"),
+        torch_list(mmap=False),
+        "large-legacy.pt",
+        ratio=1 / 20,
+        note="against `torch.load(weights_only=True)`, which cannot map it",
+    ),
+    Row(
+        "inspect a safetensors with 50,000 tensors, components counted",
+        (*WEIGHTKIT, "inspect", "{file}"),
+        (PYTHON, "-c", SAFE_OPEN_LIST, "{file}"),
+        "many.safetensors",
+        ratio=1.5,
+        note='against `safe_open(framework="np")`, name, dtype and shape of each',
+    ),
+    growth(".pt"),
+    growth(".safetensors"),
+    growth(".gguf"),
+]
+
+
+class Cost(NamedTuple):
+    """What one process took, as the kernel accounts for it."""
+
+    cpu: float
+    """Seconds, user and system."""
+    wall: float
+    peak: int
+    """Bytes of resident memory at most."""
+
+
+class Answer(NamedTuple):
+    row: Row
+    ours: Cost
+    theirs: Cost
+
+
+def run(command: tuple[str, ...]) -> Cost:
+    """Run a command to its end, its output thrown away; SystemExit if it fails."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    complaint = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)[:200]}: {process.returncode}\n{complaint.decode()}")
+    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024)
+
+
+def medians(costs: list[Cost]) -> Cost:
+    return Cost(
+        statistics.median(cost.cpu for cost in costs),
+        statistics.median(cost.wall for cost in costs),
+        int(statistics.median(cost.peak for cost in costs)),
+    )
+
+
+def measure(row: Row, folder: Path, runs: int) -> Answer:
+    """Both sides in turn, once to warm up and then ``runs`` times."""
+    paths = {"{file}": str(folder / row.file), "{other}": str(folder / row.other)}
+    sides = [tuple(paths.get(word, word) for word in side) for side in (row.ours, row.theirs)]
+    taken = [[run(side) for side in sides] for _ in range(runs + 1)][1:]
+    ours, theirs = (medians([pair[side] for pair in taken]) for side in (0, 1))
+    return Answer(row, ours, theirs)
+
+
+def ratio(answer: Answer) -> float:
+    return getattr(answer.ours, answer.row.figure) / getattr(answer.theirs, answer.row.figure)
+
+
+def misses(answer: Answer) -> list[str]:
+    """The bars of its row that an answer does not hold."""
+    row, missed = answer.row, []
+    if row.ratio and ratio(answer) > row.ratio:
+        missed.append(f"{ratio(answer):.3g} times, over {row.ratio:.3g}")
+    if row.extra_ms and 1000 * (answer.ours.wall - answer.theirs.wall) > row.extra_ms:
+        missed.append(f"over {row.extra_ms:g} ms more")
+    if row.peak_mib and answer.ours.peak > row.peak_mib * MIB:
+        missed.append(f"{answer.ours.peak / MIB:.0f} MiB, over {row.peak_mib:g}")
+    return missed
+
+
+def fraction(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.5 else f"1/{1 / value:.0f}"
+
+
+def bar(row: Row) -> str:
+    bars = [f"≤ {fraction(row.ratio)} of its {row.figure.upper()}"] if row.ratio else []
+    bars += [f"≤ {row.extra_ms:g} ms more"] if row.extra_ms else []
+    bars += [f"≤ {row.peak_mib:g} MiB"] if row.peak_mib else []
+    return ", ".join(bars)
+
+
+def cost(taken: Cost) -> str:
+    return f"{taken.cpu:.2f} s, {taken.wall:.2f} s, {taken.peak / MIB:.0f} MiB"
+
+
+def line(answer: Answer) -> str:
+    row = answer.row
+    got = fraction(ratio(answer)) if row.ratio else ""
+    if row.extra_ms:
+        got = f"{1000 * (answer.ours.wall - answer.theirs.wall):+.0f} ms"
+    held = "**no**: " + "; ".join(misses(answer)) if misses(answer) else "yes"
+    cells = [f"{row.work}, {row.note}", cost(answer.ours), cost(answer.theirs), got, bar(row), held]
+    return f"| {' | '.join(cells)} |"
+
+
+def installed(name: str) -> str:
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"{name} (from the tree)"
+
+
+def table(answers: list[Answer], runs: int) -> str:
+    names = ("click", "gguf", "safetensors", "torch")
+    return "\n".join(
+        [
+            "# Bench",
+            "",
+            "Written by `scripts/bench/run.py --write`. Whole processes, both sides in turn after a",
+            f"warm-up, medians of {runs}; output thrown away; files on a RAM disk, made by",
+            "`scripts/bench/make_files.py`. A cell is CPU seconds, wall seconds, peak memory. Ratios",
+            "travel between machines better than seconds do.",
+            "",
+            f"CPython {platform.python_version()}, {os.cpu_count()} cores; "
+            f"{', '.join(map(installed, names))}.",
+            "",
+            "| work | weightkit | the other | ratio | bar | held |",
+            "|---|---|---|---|---|---|",
+            *map(line, answers),
+            "",
+        ]
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--files", type=Path, default=make_files.default_folder())
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rows", default="", help="only the rows whose text has this word")
+    parser.add_argument("--write", action="store_true", help="write docs/bench.md")
+    arguments = parser.parse_args()
+    make_files.make(arguments.files)
+    os.chdir(ROOT)
+    answers = []
+    for row in ROWS:
+        if arguments.rows in row.work:
+            answers.append(measure(row, arguments.files, arguments.runs))
+            print(line(answers[-1]), flush=True)
+    if arguments.write and not arguments.rows:
+        PAGE.write_text(table(answers, arguments.runs), encoding="utf-8")
+    return 1 if any(misses(answer) for answer in answers) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
