@@ -55,8 +55,8 @@ def note(path=sys.argv.pop(1)):
         out.write(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 
 atexit.register(note)
-from weightkit.__main__ import main
-main()
+from weightkit.cli import group  # ends by SystemExit; the console script ends at once
+group.main()
 """
 
 

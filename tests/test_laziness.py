@@ -21,8 +21,8 @@ MAIN = """
 import atexit, json, sys
 before = set(sys.modules)
 atexit.register(lambda: sys.stderr.write(json.dumps(sorted(set(sys.modules) - before))))
-from weightkit.__main__ import main
-main()
+from weightkit.cli import group  # ends by SystemExit; the console script ends at once
+group.main()
 """
 
 
