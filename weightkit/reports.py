@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from weightkit.programs import Program
 from weightkit.tensors import FileIndex
@@ -434,3 +434,43 @@ class CacheReport:
     files: int
     digests: int
     nbytes: int
+
+
+class TensorDifference(NamedTuple):
+    """What became of a tensor: changed, missing, extra, recast …, reshaped …, renamed to …."""
+
+    name: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A file (or a whole checkpoint) that is not as it should be.
+
+    ``kind`` is altered, missing, extra, renamed, or unread (then ``reason`` says why). ``expected``
+    and ``found`` are digests.
+    """
+
+    kind: str
+    path: str
+    expected: str = ""
+    found: str = ""
+    renamed_to: str = ""
+    reason: str = ""
+    tensors: tuple[TensorDifference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What ``weightkit verify`` found.
+
+    ``against`` is manifest, checksums, digest, hub cache or content; ``source`` what was compared
+    with; ``checked`` counts files, or tensors for content.
+    """
+
+    path: str
+    against: str
+    source: str
+    checked: int
+    same: bool
+    differences: tuple[Difference, ...]

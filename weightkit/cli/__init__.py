@@ -16,6 +16,7 @@ COMMANDS = {
     "scan": "Say whether loading a file would do harm, without loading it.",
     "checksum": "Digest files, as sha256sum does, and write manifests.",
     "id": "Print the content id: equal for the same weights in any format.",
+    "verify": "Check files against a manifest, checksums, or another checkpoint.",
     "cache": "Show or clear the cache of file digests.",
     "formats": "List the formats that weightkit reads and writes.",
     "rules": "Explain the codes of findings.",

@@ -150,4 +150,13 @@ RULES = [
         "Usually the same weights in another format or precision.",
         "Name a file to open that one.",
     ),
+    Rule(
+        "WK630",
+        "manifest-malformed",
+        "danger",
+        "A manifest or list of checksums cannot be understood, or contradicts itself.",
+        "Nothing can be checked against it.",
+        "Get the manifest again, from where the files are vouched for.",
+        fatal=True,
+    ),
 ]

@@ -1,0 +1,144 @@
+"""``weightkit verify``: is it what it claims to be."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from weightkit.cli import boundary, options, running
+from weightkit.cli.progress import progress
+from weightkit.reports import Verification
+
+EXAMPLES = """\b
+Examples:
+  weightkit verify Llama-3.1-8B/
+  weightkit verify Llama-3.1-8B/ --sums SHA256SUMS
+  weightkit verify model.gguf --sha256 9f86d081884c7d659a2feaa0c55ad015...
+  weightkit verify pytorch_model.bin --same-content model.safetensors
+  weightkit verify --hub ~/.cache/huggingface/hub/models--gpt2
+
+Without an option PATH is held against the weightkit.manifest.json in it, or, in a hub cache,
+against the digests that its blobs are named by. Every byte is read: no cache is trusted."""
+
+
+def _sha256(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
+    """64 hexadecimal digits, perhaps after ``sha256:``."""
+    if text is None:
+        return None
+    digits = text.strip().removeprefix("sha256:")
+    if not re.fullmatch("[0-9a-fA-F]{64}", digits):
+        raise click.BadParameter(f"{text!r} is no SHA-256 (64 hexadecimal digits).")
+    return digits
+
+
+@click.command("verify", epilog=EXAMPLES)
+@click.argument("path", metavar="PATH", shell_complete=options.complete_files)
+@click.option(
+    "--manifest", metavar="FILE", shell_complete=options.complete_files, help="Another manifest."
+)
+@click.option(
+    "--sums",
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="A SHA256SUMS file (- is standard input).",
+)
+@click.option("--sha256", metavar="HEX", callback=_sha256, help="The digest of one file.")
+@click.option("--hub", is_flag=True, help="The names of a hub cache's blobs.")
+@click.option(
+    "--same-content",
+    metavar="OTHER",
+    shell_complete=options.complete_files,
+    help="Another checkpoint, of any format: the same tensors with the same values.",
+)
+@click.option("--allow-extra", is_flag=True, help="Files that are not listed are no difference.")
+@options.choosing
+@options.jobs
+@options.output
+def command(
+    path: str,
+    manifest: str | None,
+    sums: str | None,
+    sha256: str | None,
+    hub: bool,
+    same_content: str | None,
+    allow_extra: bool,
+    choosing: options.Choosing,
+    jobs: int,
+    output: options.Output,
+) -> int:
+    """Check files against a manifest, checksums, or another checkpoint.
+
+    PATH is a folder or a file. Exits 1 when anything is altered, missing, extra or renamed.
+    """
+    from weightkit.analyses import verifying
+    from weightkit.render import verify
+    from weightkit.source import Source
+
+    given = [manifest, sums, sha256, hub or None, same_content]
+    if sum(item is not None for item in given) > 1:
+        raise click.UsageError("Name one thing to hold PATH against.")
+    extra: dict[str, Any] = {
+        "follow": choosing.follow_symlinks,
+        "allow_extra": allow_extra,
+        "jobs": jobs,
+    }
+
+    def work(path: str) -> Verification:
+        if not os.path.isdir(path):
+            Source(path).close()  # says why it cannot be read
+        with progress("verify", output.quiet) as display:
+            if sha256 is not None:
+                return verifying.against_digest(path, sha256, display.tick)
+            if sums is not None:
+                raw = _sums(sums)
+                return verifying.against_sums(path, raw, sums, **extra, tick=display.tick)
+            if same_content is not None:
+                return _same_content(path, same_content, choosing, jobs, display.tick)
+            own = os.path.exists(verifying.default_manifest(path))
+            if hub or (manifest is None and not own and verifying.in_hub_cache(path)):
+                return verifying.against_blobs(path, jobs=jobs, tick=display.tick)
+            return verifying.against_manifest(path, manifest or "", **extra, tick=display.tick)
+
+    hint = "make a manifest with weightkit checksum --manifest, or see weightkit verify --help"
+    showing = running.Showing(verify, output, hint=hint if manifest is None else "")
+    return running.each([path], work, showing, judge=status)
+
+
+def status(report: Verification) -> int:
+    """1 for a difference, 3 where files could not be read and the others are right, else 0."""
+    kinds = {item.kind for item in report.differences}
+    if not kinds:
+        return boundary.FINE
+    return boundary.UNREAD if kinds == {"unread"} else boundary.VERDICT
+
+
+def _sums(path: str) -> bytes:
+    from weightkit.analyses.claims import MAX_NBYTES, read_sums
+
+    if path != "-":
+        return read_sums(path)
+    return sys.stdin.buffer.read(MAX_NBYTES + 1) if sys.stdin is not None else b""
+
+
+def _same_content(
+    path: str,
+    other: str,
+    choosing: options.Choosing,
+    jobs: int,
+    tick: Callable[[int], Any],
+) -> Verification:
+    from weightkit.analyses.verifying import same_content
+    from weightkit.opening import open_checkpoint
+
+    with ExitStack() as stack:
+        mine = stack.enter_context(open_checkpoint(path, **choosing.arguments))
+        theirs = stack.enter_context(
+            open_checkpoint(other, follow_symlinks=choosing.follow_symlinks)
+        )
+        return same_content(mine, theirs, jobs, tick)
