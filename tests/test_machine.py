@@ -459,7 +459,7 @@ def test_whole_frames_are_no_fault() -> None:
     held = b"\x80\x04" + frame(b"]" + b"K\x01a" * 3) + frame(b"") + b"\x8e" + struct.pack("<Q", 3)
     held += b"abc0" + frame(b"N0.")
     program = read(held)
-    assert (program.stopped, program.faults, program.other) == ("", [], None)
+    assert (program.stopped, program.faults, program.others) == ("", [], ())
 
 
 def test_a_split_operand_is_read_both_ways() -> None:
@@ -469,10 +469,10 @@ def test_a_split_operand_is_read_both_ways() -> None:
     held = b"\x80\x04" + frame(split) + b"k" * 9 + hidden
     program = read(held)
     assert [code for code, _, _ in program.faults] == ["WK313"]
-    assert program.other is not None
-    assert seen(program.other.globals[0]) == "kkkkkkkkk:n"
-    assert [found.opcode for found in program.other.calls] == ["REDUCE"]
-    assert program.other.entry == program.entry
+    (other,) = program.others
+    assert seen(other.globals[0]) == "kkkkkkkkk:n"
+    assert [found.opcode for found in other.calls] == ["REDUCE"]
+    assert other.entry == program.entry
 
 
 # Limits

@@ -156,8 +156,8 @@ class Program:
 
     ``root`` is what it would return; ``stopped`` is why reading ended before STOP ("" if it did
     not) and ``stop_code`` the rule for that; ``faults`` are oddities that do not end it, as
-    (code, offset, message). ``start`` and ``end`` are offsets in the source. ``other`` is what a
-    reader who keeps to the frames would run, where wrong frames make that another program.
+    (code, offset, message). ``start`` and ``end`` are offsets in the source. ``others`` are what other
+    readers would run: one that keeps to frames which are wrong, one that knows of no inline data.
     """
 
     __slots__ = (
@@ -168,10 +168,11 @@ class Program:
         "globals",
         "memory",
         "opcodes",
-        "other",
+        "others",
         "persistents",
         "protocol",
         "reader",
+        "reading",
         "root",
         "start",
         "stop_code",
@@ -195,4 +196,6 @@ class Program:
         self.opcodes = 0
         self.memory = 0
         """Bytes that its objects take, by estimate."""
-        self.other: Program | None = None
+        self.reading = ""
+        """Of one of the ``others``: framed, or flat (foreign bytes taken for opcodes)."""
+        self.others: tuple[Program, ...] = ()

@@ -96,7 +96,8 @@ def program_texts(examined: Examined) -> Iterator[ProgramText]:
     """Every program as pseudo-Python."""
     for part in examined.all():
         for program in part.examination.programs:
-            yield ProgramText(program.entry, program.start, tuple(decompile(program)))
+            for reading in (program, *program.others):
+                yield ProgramText(program.entry, program.start, tuple(decompile(reading)))
 
 
 def _scan_folder(

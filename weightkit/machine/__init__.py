@@ -14,7 +14,7 @@ CPython 3.13, and PEP 3154 and 574.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from weightkit.collecting import paused_collection
 from weightkit.machine.opcodes import HANDLERS
@@ -41,13 +41,25 @@ def read_program(
     """
     entry = entry or source.entry
     with paused_collection():
-        program = _run(Machine(source, start, limits, inline), HANDLERS, entry)
-        if any(code == "WK313" for code, _, _ in program.faults):
-            from weightkit.machine.frames import framed_handlers
-
-            framed = Machine(source, start, limits, inline)
-            program.other = _run(framed, framed_handlers(), entry)
+        machine = Machine(source, start, limits, inline)
+        program = _run(machine, HANDLERS, entry)
+        program.others = tuple(_others(machine, program, start, entry))
     return program
+
+
+def _others(machine: Machine, program: Program, start: int, entry: str) -> Iterator[Program]:
+    """The same bytes as other readers run them, where those run something else."""
+    source, limits = machine.source, machine.limits
+    if any(code == "WK313" for code, _, _ in program.faults):
+        from weightkit.machine.frames import framed_handlers
+
+        other = Machine(source, start, limits, machine.inline)
+        other.program.reading = "framed"
+        yield _run(other, framed_handlers(), entry)
+    if machine.foreign:
+        other = Machine(source, start, limits, None)
+        other.program.reading = "flat"
+        yield _run(other, HANDLERS, entry)
 
 
 def _run(machine: Machine, handlers: Sequence[Callable[[Machine], None]], entry: str) -> Program:

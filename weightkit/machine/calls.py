@@ -127,7 +127,20 @@ def _build(m: Machine) -> None:
         target.state = state
     made = m.call("BUILD", target, state)
     if m.inline is not None:
-        m.skip(m.inline(made, m.base + m.i))
+        _pass_over(m, m.inline(made, m.base + m.i))
+
+
+def _pass_over(m: Machine, nbytes: int) -> None:
+    """Skip foreign bytes; a reader that buffers frames looks for them behind the frame."""
+    if not nbytes:
+        return
+    position = m.base + m.i
+    if position < m.frame_end:
+        early = "foreign bytes begin {} bytes before the frame ends"
+        m.fault("WK313", position, early, m.frame_end - position)
+    m.foreign += nbytes
+    m.enter_frame(0)
+    m.skip(nbytes)
 
 
 # Framing and the end

@@ -90,6 +90,7 @@ class Machine:
         self.counts: dict[str, int] = {}  # faults by code
         self.spent = 0  # bytes of memory, by estimate
         self.frame_end = 0  # of the frame that the next byte lies in; 0 outside of frames
+        self.foreign = 0  # bytes between opcodes that are no opcodes
         self.lines = 0  # opcodes with a text operand, which protocol 4 and 5 have no use for
         self.drops = 0  # frames that did not end where an opcode does
         self.cut = False  # whether the file ended before a newline

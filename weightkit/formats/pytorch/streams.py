@@ -9,7 +9,6 @@ Source: ``_legacy_save`` and ``_legacy_load`` of ``torch/serialization.py``, tor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from weightkit.errors import FormatError
@@ -20,7 +19,7 @@ from weightkit.formats.pytorch.storages import Declared, declared, locate
 from weightkit.formats.pytorch.tensors import Malformed, Tensors
 from weightkit.formats.pytorch.values import integers, name_of, pairs_of, text_of
 from weightkit.formats.pytorch.zipped import note_stream
-from weightkit.machine import LIMITS, read_program
+from weightkit.machine import LIMITS, Limits, read_program
 from weightkit.programs import Call, Program, Text
 from weightkit.reports import Examination
 from weightkit.rules import Faults
@@ -29,17 +28,23 @@ from weightkit.tensors import Extent, FileIndex
 
 MAGIC = 0x1950A86A20F9469CFC6C
 MAX_PROGRAMS = 256
+MAX_NESTED = 8
+JOBLIB_WRAPPERS = (
+    "joblib.numpy_pickle.NumpyArrayWrapper",
+    "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper",
+)
 
 
 def examine_stream(source: Reader) -> Examination:
     """The pickles of ``source``, one after the other, and the tensors of the object in them."""
     faults = Faults(source.path, source.entry)
-    first = _read(source, 0, ())
+    joblib = _Joblib(source)
+    first = _read(source, 0, joblib)
     if type(first.root) is int and first.root == MAGIC:
         return _examine_legacy(source, first, faults)
     programs = [first]
     while len(programs) < MAX_PROGRAMS and _another(source, programs):
-        programs.append(_read(source, programs[-1].end, programs))
+        programs.append(_read(source, programs[-1].end, joblib))
     *before, last = programs
     for program in before:
         note_stream(program, _Part(source, program.end), faults)
@@ -47,7 +52,7 @@ def examine_stream(source: Reader) -> Examination:
     index = None
     if not first.stopped:
         index = _index(source, first, {}, "pickle", "little", faults)
-    return Examination(index, tuple(programs), faults.all())
+    return Examination(index, (*programs, *joblib.programs), faults.all())
 
 
 class _Part(Reader):
@@ -57,10 +62,11 @@ class _Part(Reader):
         self.path, self.entry, self.size = source.path, source.entry, end
 
 
-def _read(source: Reader, start: int, before: Sequence[Program]) -> Program:
-    """The pickle at ``start``; those ``before`` it in the file have used some of the limits."""
-    inline = _Joblib(source).nbytes
-    return read_program(source, start, limits=LIMITS.less(before), inline=inline)
+def _read(source: Reader, start: int, joblib: _Joblib) -> Program:
+    """The pickle at ``start``; those before it in the file have used some of the limits."""
+    program = read_program(source, start, limits=joblib.limits, inline=joblib.nbytes)
+    joblib.limits = joblib.limits.less([program])
+    return program
 
 
 def _another(source: Reader, programs: list[Program]) -> bool:
@@ -181,17 +187,21 @@ def _index(
 
 
 class _Joblib:
-    """joblib writes an array's bytes behind the opcode that built its ``NumpyArrayWrapper``."""
+    """joblib writes an array's bytes behind the opcode that built its ``NumpyArrayWrapper``.
 
-    WRAPPERS = ("joblib.numpy_pickle.NumpyArrayWrapper",)
+    An array of objects is a pickle of its own there; those read are kept in ``programs``.
+    """
 
-    def __init__(self, source: Reader) -> None:
+    def __init__(self, source: Reader, limits: Limits = LIMITS) -> None:
         self.source = source
+        self.limits = limits
+        self.programs: list[Program] = []
+        self.depth = 0
 
     def nbytes(self, build: Call, position: int) -> int:
         """How many bytes of array (and padding before it) start at ``position``."""
         target = build.target
-        if type(target) is not Call or name_of(target.target) not in self.WRAPPERS:
+        if type(target) is not Call or name_of(target.target) not in JOBLIB_WRAPPERS:
             return 0
         held = {text_of(key): value for key, value in pairs_of(build.args)}
         try:
@@ -199,12 +209,23 @@ class _Joblib:
             shape = integers(held.get("shape"))
         except (Malformed, TypeError, ValueError, IndexError):
             return 0
-        if dtype.name == "O":
-            return 0  # a pickle of its own follows; the machine reads on into it
+        if dtype.name[:1] == "O":
+            return self.nested(position)
         padding = 0
         if held.get("numpy_array_alignment_bytes") is not None:
             padding = 1 + int.from_bytes(self.source.peek(position, 1), "little")
         nbytes = dtype.nbytes
         for size in shape:
             nbytes *= size
-        return min(padding + nbytes, max(0, self.source.size - position))
+        return max(0, min(padding + nbytes, self.source.size - position))
+
+    def nested(self, position: int) -> int:
+        """Read the pickle at ``position``; nothing of it is passed over if it breaks off."""
+        if self.depth >= MAX_NESTED:
+            return 0
+        self.depth += 1
+        program = read_program(self.source, position, limits=self.limits, inline=self.nbytes)
+        self.depth -= 1
+        self.limits = self.limits.less([program])
+        self.programs.append(program)
+        return 0 if program.stopped else program.end - position

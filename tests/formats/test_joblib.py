@@ -1,0 +1,105 @@
+"""Arrays that joblib writes between the opcodes of a pickle, and what may hide in them."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from tests.pickles import call, dict_of, frame, name, number, proto, raw, text, tuple_of
+from weightkit.analyses.safety import verdict
+from weightkit.analyses.scanning import findings
+from weightkit.opening.examining import examine
+from weightkit.reports import Finding
+from weightkit.source import Buffer
+
+ATTACK = call("os.system", text("id"))
+
+
+def dtype(code: str) -> bytes:
+    return call("numpy.dtype", text(code), b"\x89", b"\x88")
+
+
+def wrapper(code: str, count: int, aligned: bool = True) -> bytes:
+    """What joblib pickles in an array's place; its bytes follow."""
+    state = dict_of(
+        *(text("subclass"), name("numpy.ndarray")),
+        *(text("shape"), tuple_of(number(count))),
+        *(text("order"), text("C")),
+        *(text("dtype"), dtype(code)),
+        *(text("allow_mmap"), b"\x88"),
+        *(text("numpy_array_alignment_bytes"), number(16) if aligned else b"N"),
+    )
+    return name("joblib.numpy_pickle.NumpyArrayWrapper") + b")\x81" + state + b"b"
+
+
+def scanned(stream: bytes) -> list[Finding]:
+    return list(findings(examine(Buffer(stream, "x.joblib"))))
+
+
+def judged(stream: bytes) -> str:
+    return verdict(scanned(stream))
+
+
+FLOATS = struct.pack("<3d", 1.5, 2.5, 3.5)
+PADDING = b"\x03\xff\xff\xff"
+OBJECTS = proto(2) + b"](K\x01N}e."
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"](" + wrapper("f8", 3) + PADDING + FLOATS + b"K\x01e.",
+        b"](" + wrapper("f8", 3, aligned=False) + FLOATS + b"K\x01e.",
+        b"](" + wrapper("O8", 1) + OBJECTS + b"K\x01e.",
+        b"](" + wrapper("O8", 1) + b"](" + wrapper("O8", 1) + OBJECTS + b"e." + b"K\x01e.",
+        b"](" + (wrapper("f8", 3) + PADDING + FLOATS) * 3 + b"e.",
+    ],
+)
+def test_honest_arrays_are_safe(stream: bytes) -> None:
+    assert scanned(proto(2) + stream) == []
+
+
+def test_a_frame_that_ends_where_the_array_begins() -> None:
+    held = b"](" + wrapper("f8", 3)
+    rest = b"K\x01e."
+    whole = proto(4) + frame(len(held)) + held + PADDING + FLOATS + frame(len(rest)) + rest
+    # GLOBAL in a pickle of protocol 4 is odd by itself.
+    assert {item.code for item in scanned(whole)} == {"WK311"}
+
+
+def test_a_frame_that_covers_the_array() -> None:
+    held = b"](" + wrapper("f8", 3) + PADDING + FLOATS + b"K\x01e."
+    assert "WK313" in {item.code for item in scanned(proto(4) + frame(len(held)) + held)}
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        # behind an array, inside a nested pickle, behind one
+        b"](" + wrapper("f8", 3) + PADDING + FLOATS + ATTACK + b"e.",
+        b"](" + wrapper("O8", 1) + proto(2) + ATTACK + b".e.",
+        b"](" + wrapper("O8", 1) + OBJECTS + ATTACK + b"e.",
+        b"](" + wrapper("O8", 1) + b"](" + wrapper("O8", 1) + proto(2) + ATTACK + b".e.e.",
+        # pickle.load, which knows nothing of joblib's arrays, runs the bytes of one
+        b"](" + wrapper("i1", 60, aligned=False) + (ATTACK + b"e.").ljust(60, b"N") + b"e.",
+        b"](" + wrapper("i1", 60) + b"(" * 41 + (ATTACK + b".").ljust(60, b"N") + b"e.",
+    ],
+)
+def test_attacks_beside_and_inside_arrays(stream: bytes) -> None:
+    found = scanned(proto(2) + stream)
+    assert verdict(found) == "unsafe"
+    assert "os.system" in {item.subject for item in found}
+
+
+@pytest.mark.parametrize("code", ["f8", "O8"])
+def test_an_array_that_breaks_off_is_not_safe(code: str) -> None:
+    stream = proto(2) + b"](" + wrapper(code, 3) + PADDING[: 4 if code == "f8" else 0] + b"](K\x01"
+    assert judged(stream) != "safe"
+
+
+def test_nesting_is_bounded() -> None:
+    stream = raw(b"x") + b"."
+    for _ in range(30):
+        stream = b"](" + wrapper("O8", 1) + stream + b"e."
+    assert judged(proto(2) + stream) != "safe"
