@@ -9,6 +9,7 @@
     ├── UnknownName              no tensor, set or key is called that; the message suggests
     ├── UnsafeError              would need trust that the file has not earned
     ├── PlanError                no such conversion, target exists, or lossy without a flag
+    ├── PolicyError              a policy or baseline file says what it must not
     ├── VerifyError              what was written does not read back as planned
     └── MissingExtra             names the extra to install
 
@@ -110,6 +111,12 @@ class UnsafeError(WeightkitError):
 
 class PlanError(WeightkitError):
     """No such conversion, the target exists, or something would be lost without its flag."""
+
+    exit_status = 2
+
+
+class PolicyError(WeightkitError):
+    """A policy or baseline is malformed, or asks for what would hide what was not read."""
 
     exit_status = 2
 

@@ -347,6 +347,8 @@ class ScannedFile:
     format: str
     findings: tuple[Finding, ...]
     programs: tuple[ProgramText, ...] = ()
+    globals: tuple[str, ...] = ()
+    """Every global that its pickles name, trusted ones included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +365,10 @@ class ScanReport:
 
     files: tuple[ScannedFile, ...]
     skipped: tuple[SkippedFile, ...] = ()
+    notices: tuple[Finding, ...] = ()
+    """About the policy and the baseline, not about a file."""
+    accepted: int = 0
+    """Findings that the baseline hid."""
 
 
 @dataclass(frozen=True, slots=True)
