@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from weightkit.analyses.configs import judge_index
 from weightkit.analyses.decompile import decompile
 from weightkit.analyses.folder import look
-from weightkit.analyses.safety import judge, verdict
+from weightkit.analyses.listing import EVERYTHING, Wanted, list_files
+from weightkit.analyses.safety import judge, resolve, verdict
 from weightkit.collecting import paused_collection
 from weightkit.errors import AccessError, WeightkitError
 from weightkit.opening.examining import Examined, examine
@@ -34,21 +35,49 @@ WEIGHTS = (
 
 
 def scan(
-    paths: Iterable[str], *, explain: bool = False, follow_symlinks: bool = False
+    paths: Sequence[str],
+    *,
+    explain: bool = False,
+    wanted: Wanted = EVERYTHING,
+    jobs: int = 1,
 ) -> ScanReport:
     """Judge files, and all files below folders. Never raises for what a file holds.
 
     What is asked for by name and cannot be read is ``unscanned``; files of a folder that are no
     weights are listed as skipped, with the reason.
     """
+    listed = [*list_files(paths, wanted)]
+    asked = [item.path for item in listed if not item.reason and item.error is None]
+    judged = _judged(asked, explain, jobs)
     files: list[ScannedFile] = []
     skipped: list[SkippedFile] = []
-    for path in paths:
-        if os.path.isdir(path):
-            _scan_folder(path, explain, follow_symlinks, files, skipped)
+    for item in listed:
+        if item.reason:
+            skipped.append(SkippedFile(item.path, item.reason))
+            continue
+        found = _refused(item.path, item.error) if item.error is not None else next(judged)
+        if item.in_folder and _is_other(item.path, found):
+            skipped.append(SkippedFile(item.path, found.findings[0].message))
         else:
-            files.append(scan_file(path, explain=explain))
+            files.append(found)
     return ScanReport(tuple(files), tuple(skipped))
+
+
+def _judged(paths: Sequence[str], explain: bool, jobs: int) -> Iterator[ScannedFile]:
+    """The files in their order, by so many processes."""
+    judge_one = partial(scan_file, explain=explain)
+    if jobs <= 1 or len(paths) < 2:
+        yield from map(judge_one, paths)
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(min(jobs, len(paths)), mp_context=get_context("spawn")) as pool:
+        try:
+            yield from pool.map(judge_one, paths, chunksize=1 + len(paths) // (jobs * 8))
+        except BrokenProcessPool as error:
+            raise AccessError("a process that scanned was ended from outside") from error
 
 
 def scan_file(path: str, *, explain: bool = False) -> ScannedFile:
@@ -59,9 +88,15 @@ def scan_file(path: str, *, explain: bool = False) -> ScannedFile:
             found = (*findings(examined), *metadata_findings(examined, source))
             source.check_unchanged()
             texts = tuple(program_texts(examined)) if explain else ()
-            return ScannedFile(path, verdict(found), examined.format, found, texts)
+            names = tuple(sorted(globals_named(examined)))
+            return ScannedFile(path, verdict(found), examined.format, found, texts, names)
     except WeightkitError as error:
-        return ScannedFile(path, "unscanned", "", (_as_finding(error, path),))
+        return _refused(path, error)
+
+
+def _refused(path: str, error: WeightkitError) -> ScannedFile:
+    """A file of which nothing could be read."""
+    return ScannedFile(path, "unscanned", "", (_as_finding(error, path),))
 
 
 def _as_finding(error: WeightkitError, path: str) -> Finding:
@@ -100,32 +135,15 @@ def program_texts(examined: Examined) -> Iterator[ProgramText]:
                 yield ProgramText(program.entry, program.start, tuple(decompile(reading)))
 
 
-def _scan_folder(
-    folder: str,
-    explain: bool,
-    follow: bool,
-    files: list[ScannedFile],
-    skipped: list[SkippedFile],
-) -> None:
-    def unreadable(error: OSError) -> None:
-        reason = AccessError(
-            error.strerror or "unreadable", path=error.filename or "", code="WK010"
-        )
-        files.append(ScannedFile(reason.path, "unscanned", "", (_as_finding(reason, reason.path),)))
-
-    for path in _walk(folder, follow, unreadable):
-        found = scan_file(path, explain=explain)
-        if _is_other(path, found):
-            skipped.append(SkippedFile(path, found.findings[0].message))
-        else:
-            files.append(found)
-
-
-def _walk(folder: str, follow: bool, unreadable: Callable[[OSError], None]) -> Iterator[str]:
-    for base, folders, names in os.walk(folder, onerror=unreadable, followlinks=follow):
-        folders.sort()
-        for name in sorted(names):
-            yield os.path.join(base, name)
+def globals_named(examined: Examined) -> set[str]:
+    """Every global in the programs of a file, under its present name."""
+    return {
+        resolve(node).path
+        for part in examined.all()
+        for program in part.examination.programs
+        for node in program.globals
+        if not node.operands
+    }
 
 
 def _is_other(path: str, found: ScannedFile) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import click
 
 from weightkit.cli import boundary, options, running
+from weightkit.cli.writing import paper
 from weightkit.render.blocks import Wish
 from weightkit.reports import ScanReport
 
@@ -13,6 +16,7 @@ Examples:
   weightkit scan pytorch_model.bin
   weightkit scan downloads/ --fail-on unsafe
   weightkit scan --explain suspicious.pkl
+  weightkit scan models/ --policy policy.toml --baseline accepted.json --sarif scan.sarif
   weightkit scan --json models/ | jq '.files[] | select(.verdict != "safe")'
 
 Verdicts: safe (only inert data and trusted reconstruction), review (names something that is not
@@ -29,7 +33,15 @@ in the trusted table), unsafe (would execute, import, read, write or send someth
     help="Exit with 1 at this verdict or a worse one.",
 )
 @click.option("--explain", is_flag=True, help="Show the pickles as readable pseudo-Python.")
-@click.option("--follow-symlinks", is_flag=True, help="Follow links to folders.")
+@click.option("--follow-symlinks", is_flag=True, help="Follow links that lead out of a folder.")
+@click.option("--include", multiple=True, metavar="GLOB", help="Of folders, only such files.")
+@click.option("--exclude", multiple=True, metavar="GLOB", help="Of folders, no such files.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, help="Processes that scan.")
+@click.option("--policy", metavar="FILE", help="Allow and deny globals, set severities (TOML).")
+@click.option("--baseline", metavar="FILE", help="Hide the findings that FILE accepts.")
+@click.option("--write-baseline", metavar="FILE", help="Accept what is found now, into FILE.")
+@click.option("--sarif", metavar="FILE", help="Write SARIF 2.1.0 to FILE too.")
+@click.option("--junit", metavar="FILE", help="Write JUnit XML to FILE too.")
 @options.output
 def command(
     paths: tuple[str, ...],
@@ -37,30 +49,83 @@ def command(
     fail_on: str,
     explain: bool,
     follow_symlinks: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    jobs: int,
     output: options.Output,
+    **files: str | None,
 ) -> int:
     """Say whether loading a file would do harm, without loading it.
 
     PATH is a file of any kind, or a folder, of which every file is judged.
     """
+    from weightkit.analyses.listing import Wanted
     from weightkit.analyses.scanning import scan
     from weightkit.render import scan as view
 
     listed = running.all_paths(paths, files_from)
+    for target in (files["write_baseline"], files["sarif"], files["junit"]):
+        running.refuse_overwriting(target, listed)
+    wanted = Wanted(include, exclude, follow_symlinks)
+
+    def work(_: str) -> ScanReport:
+        change = _changes(files["policy"], files["baseline"])
+        report = change(scan(listed, explain=explain, wanted=wanted, jobs=jobs))
+        _write(report, files, fail_on)
+        return report
+
     return running.each(
         [""],
-        lambda _: scan(listed, explain=explain, follow_symlinks=follow_symlinks),
+        work,
         running.Showing(view, output, Wish()),
         judge=lambda report: status(report, fail_on),
         many=False,
     )
 
 
+def _changes(policy: str | None, baseline: str | None) -> Callable[[ScanReport], ScanReport]:
+    """What the policy and the baseline do to a report; both are read before anything is scanned."""
+    from weightkit.analyses.baseline import apply_baseline, read_baseline
+    from weightkit.analyses.policy import apply_policy, read_policy
+
+    rules = read_policy(policy) if policy else None
+    accepted = read_baseline(baseline) if baseline else None
+
+    def change(report: ScanReport) -> ScanReport:
+        if rules is not None:
+            report = apply_policy(report, rules)
+        return apply_baseline(report, accepted) if accepted is not None else report
+
+    return change
+
+
+def _write(report: ScanReport, files: Mapping[str, str | None], fail_on: str) -> None:
+    """The further files that were asked for, each whole or not at all."""
+    from weightkit import __version__
+    from weightkit.analyses.baseline import baseline_of
+    from weightkit.render import json, junit, sarif
+
+    texts: dict[str, Callable[[], str]] = {
+        "write_baseline": lambda: json.text(baseline_of(report)),
+        "sarif": lambda: sarif.text(report, __version__, status(report, fail_on)),
+        "junit": lambda: junit.text(report, failing(fail_on)),
+    }
+    for name, text in texts.items():
+        target = files[name]
+        if target is not None:
+            with paper(options.Output(False, target, quiet=True, color="never")) as out:
+                out.write(text())
+
+
+def failing(fail_on: str) -> set[str]:
+    """The verdicts at or over ``fail_on``."""
+    return {"review", "unsafe"} if fail_on == "review" else {"unsafe"}
+
+
 def status(report: ScanReport, fail_on: str) -> int:
     """1 for a verdict at or over ``fail_on``, 3 where something was not scanned, else 0."""
-    failing = {"review", "unsafe"} if fail_on == "review" else {"unsafe"}
     verdicts = {item.verdict for item in report.files}
-    statuses = [boundary.VERDICT] if verdicts & failing else []
+    statuses = [boundary.VERDICT] if verdicts & failing(fail_on) else []
     if "unscanned" in verdicts or not report.files:
         statuses.append(boundary.UNREAD)
     return boundary.worst(statuses)

@@ -26,7 +26,9 @@ def text(report: ScanReport, failing: Collection[str] = FAILING) -> str:
     for file in report.files:
         _case(suite, file, failing)
     for skipped in report.skipped:
-        case = ElementTree.SubElement(suite, "testcase", classname="weightkit", name=_safe(skipped.path))
+        case = ElementTree.SubElement(
+            suite, "testcase", classname="weightkit", name=_safe(skipped.path)
+        )
         ElementTree.SubElement(case, "skipped", message=_safe(skipped.reason))
     if report.notices:
         lines = [_line(notice) for notice in report.notices]

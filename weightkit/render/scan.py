@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from weightkit.render import figures
+from weightkit.render import figures, findings
 from weightkit.render.blocks import Block, Cell, Column, Facts, Lines, Table, Text, Title, Wish
 from weightkit.render.json import plain
 from weightkit.reports import SEVERITIES, Finding, ScannedFile, ScanReport
@@ -20,6 +20,8 @@ def to_json(report: ScanReport, wish: Wish) -> dict[str, Any]:
         "summary": _counts(report),
         "files": [plain(item) for item in report.files],
         "skipped": [plain(item) for item in report.skipped],
+        "notices": [plain(item) for item in report.notices],
+        "accepted": report.accepted,
     }
 
 
@@ -38,6 +40,7 @@ def to_blocks(report: ScanReport, wish: Wish) -> Iterator[Block]:
         for program in item.programs:
             rows = [f"0x{offset:<8x} {line}" for offset, line in program.lines]
             yield Lines(rows, f"{program.entry or 'pickle'} @ 0x{program.start:x}")
+    yield from findings.to_blocks(report.notices, wish)
     yield Facts([("scanned", _summary(report))])
 
 
@@ -51,7 +54,9 @@ def _summary(report: ScanReport) -> str:
     if counts["unscanned"]:
         text += f"; {counts['unscanned']} unscanned"
     if report.skipped:
-        text += f"; {len(report.skipped)} skipped (no weight files)"
+        text += f"; {len(report.skipped)} skipped (no weight files, or not asked for)"
+    if report.accepted:
+        text += f"; {report.accepted} findings accepted by the baseline"
     return text
 
 
