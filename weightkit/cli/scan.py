@@ -16,7 +16,7 @@ Examples:
   weightkit scan pytorch_model.bin
   weightkit scan downloads/ --fail-on unsafe
   weightkit scan --explain suspicious.pkl
-  weightkit scan models/ --policy policy.toml --baseline accepted.json --sarif scan.sarif
+  weightkit scan models/ --policy policy.toml --sarif scan.sarif
   weightkit scan --json models/ | jq '.files[] | select(.verdict != "safe")'
 
 Verdicts: safe (only inert data and trusted reconstruction), review (names something that is not
