@@ -90,6 +90,7 @@ class _Judgement:
         self.nesting = nesting
         self.names: dict[Global, Name] = {}
         self.explained: set[Global] = set()
+        self.values: set[Global] | None = None
         self.judged: set[int] = set()  # ids of nested pickles, which the program keeps alive
         path = reader.path if reader is not None else ""
         self.faults = Faults(path, program.entry, limit=10)
@@ -277,17 +278,9 @@ class _Judgement:
 
     def is_value(self, wanted: Global) -> bool:
         """Whether a global stands anywhere but as what is called."""
-        left, seen = list(_inside(self.program)), set[int]()
-        while left:
-            item = left.pop()
-            if item is wanted:
-                return True
-            if isinstance(item, Pairs | Group):
-                item = item.items
-            if type(item) in (list, tuple) and id(item) not in seen:
-                seen.add(id(item))
-                left.extend(item)
-        return False
+        if self.values is None:
+            self.values = set(_named_inside(self.program))
+        return wanted in self.values
 
     def persistent(self, node: Persistent) -> None:
         pid = node.pid
@@ -348,6 +341,20 @@ def _keys(part: Any) -> Iterator[Any]:
                 yield from arg.items[::2]
             elif type(arg) in (list, tuple):
                 yield from (item[0] for item in arg if type(item) in (list, tuple) and item)
+
+
+def _named_inside(program: Program) -> Iterator[Global]:
+    """Every global that stands in another value. Each container is walked once."""
+    left, seen = list(_inside(program)), set[int]()
+    while left:
+        item = left.pop()
+        if isinstance(item, Pairs | Group):
+            item = item.items
+        if type(item) is Global:
+            yield item
+        elif type(item) in (list, tuple) and id(item) not in seen:
+            seen.add(id(item))
+            left.extend(item)
 
 
 def _inside(program: Program) -> Iterator[Any]:

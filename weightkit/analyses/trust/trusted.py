@@ -34,14 +34,31 @@ def _none(args: tuple[Any, ...]) -> bool:
     return not args
 
 
-def _plain(value: Any, depth: int = 6) -> bool:
-    """Numbers, text, bytes, and short nestings of them: nothing that could act."""
+def _plains(args: tuple[Any, ...]) -> bool:
+    """Numbers, text, bytes, and nestings of them: nothing that could act.
+
+    Bounded, since a tuple may hold another a thousand times.
+    """
+    left: list[Any] = list(args[:_MOST])
+    for _ in range(_MOST):
+        if not left:
+            return True
+        item = left.pop()
+        if type(item) in (tuple, list):
+            left.extend(item[:_MOST])
+        elif type(item) is Pairs:
+            left.extend(item.items[:_MOST])
+        elif not _plain(item):
+            return False
+    return False
+
+
+_MOST = 4000
+
+
+def _plain(value: Any) -> bool:
     if value is None or isinstance(value, bool | int | float | str) or type(value) is Blob:
         return True
-    if type(value) in (tuple, list) and depth:
-        return all(_plain(item, depth - 1) for item in value[:1000])
-    if type(value) is Pairs and depth:
-        return all(_plain(item, depth - 1) for item in value.items[:2000])
     return type(value) is Call and _spells_bytes(value)
 
 
@@ -49,10 +66,6 @@ def _spells_bytes(value: Call) -> bool:
     """Bytes as protocol 2 spells them: a call that is judged on its own."""
     target = value.target
     return type(target) is Global and target.path in ("_codecs.encode", "__builtin__.bytes")
-
-
-def _plains(args: tuple[Any, ...]) -> bool:
-    return all(map(_plain, args))
 
 
 def _iterable(args: tuple[Any, ...]) -> bool:
@@ -211,6 +224,9 @@ TRUSTED: dict[tuple[str, str], Trust] = {
     ("torch", "device"): Trust("names a device", call=_plains),
     ("torch.serialization", "_get_layout"): Trust("looks a layout up by name", call=_plains),
     ("torch.torch_version", "TorchVersion"): Trust("a version string", call=_plains, new=True),
+    **_calls("hands back the list that it is given, in TorchScript", _any, "torch.jit._pickle", *(
+        ["restore_type_tag", "build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "build_tensor_from_id"]
+    )),
     # Containers
     ("torch.storage", "_load_from_bytes"): Trust(
         "carries a tensor as the bytes of a legacy file, which are judged in turn", mention=False

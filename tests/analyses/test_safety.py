@@ -1,0 +1,404 @@
+"""Verdicts on pickles: attacks, the trusted table row by row, and what must stay quiet."""
+
+from __future__ import annotations
+
+import _compat_pickle
+import io
+import pickle
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.analyses.attacks import CALLS, CMD, OTHERS, called
+from tests.pickles import (
+    APPENDS,
+    BUILD,
+    EMPTY_DICT,
+    EMPTY_TUPLE,
+    MARK,
+    NONE,
+    REDUCE,
+    SETITEM,
+    STOP,
+    TUPLE,
+    call,
+    dict_of,
+    list_of,
+    name,
+    new,
+    number,
+    proto,
+    raw,
+    text,
+    tuple_of,
+)
+from weightkit.analyses.safety import VERDICTS, verdict
+from weightkit.analyses.scanning import findings
+from weightkit.analyses.stdlib import RENAMED_MODULES, RENAMED_NAMES
+from weightkit.analyses.trust import TRUSTED, danger
+from weightkit.analyses.trust.dangers import (
+    CALLED_NAMES,
+    DANGEROUS_MODULES,
+    DANGEROUS_PARTS,
+    HARMFUL_NAMES,
+    SAFE_NAMES,
+    TELLING_NAMES,
+)
+from weightkit.opening.examining import examine
+from weightkit.reports import Finding
+from weightkit.rules import RULES, finding
+from weightkit.rules.pickles import RULES as PICKLE_RULES
+from weightkit.source import Buffer
+
+
+def scanned(stream: bytes) -> list[Finding]:
+    return list(findings(examine(Buffer(stream))))
+
+
+def codes(stream: bytes) -> set[str]:
+    return {found.code for found in scanned(stream)}
+
+
+def judged(stream: bytes) -> str:
+    return verdict(scanned(stream))
+
+
+# Attacks
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_dangerous_calls(path: str) -> None:
+    found = scanned(called(path))
+    assert verdict(found) == "unsafe"
+    (said,) = [item for item in found if item.code == "WK801"]
+    assert said.opcode == "REDUCE"
+    assert "'id'" in said.evidence
+    assert said.effect
+    assert said.offset == len(called(path)) - 2
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_the_same_in_protocol_0(path: str) -> None:
+    assert "WK801" in codes(call(path, b"S'id'\n") + STOP)
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_other_attacks(what: str) -> None:
+    stream, code, _ = OTHERS[what]
+    found = scanned(stream)
+    assert code in {item.code for item in found}
+    assert verdict(found) == "unsafe"
+
+
+def test_every_attack_says_where_it_comes_from() -> None:
+    assert all(CALLS.values())
+    assert all(source for _, _, source in OTHERS.values())
+
+
+def test_an_attack_in_every_container() -> None:
+    stream = called("os.system")
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("m/data.pkl", stream)
+        file.writestr("m/version", "3\n")
+    legacy = b"".join(pickle.dumps(item, 2) for item in (0x1950A86A20F9469CFC6C, 1001, {}))
+    assert judged(out.getvalue()) == "unsafe"
+    assert judged(legacy + stream + pickle.dumps([], 2)) == "unsafe"
+
+
+# One test for each code
+
+
+ONE: dict[str, bytes] = {
+    "WK801": call("os.system", CMD) + STOP,
+    "WK802": name("os.system") + STOP,
+    "WK803": b"N" + text("system") + b"\x93.",
+    "WK804": b"\x83\1\0.",
+    "WK805": call("collections.OrderedDict") + EMPTY_TUPLE + REDUCE + STOP,
+    "WK806": name("collections.OrderedDict") + EMPTY_DICT + BUILD + STOP,
+    "WK807": call("collections.OrderedDict") + dict_of(text("__class__"), NONE) + BUILD + STOP,
+    "WK810": call("mylib.f") + STOP,
+    "WK811": name("mylib.f") + STOP,
+    "WK812": call("collections.OrderedDict", number(1), number(2)) + STOP,
+    "WK813": NONE + b"Q.",
+}
+
+
+@pytest.mark.parametrize("code", ONE)
+def test_each_code_alone(code: str) -> None:
+    assert codes(proto(2) + ONE[code]) - {"WK003"} == {code}
+
+
+def test_pickles_nested_too_deep() -> None:
+    stream = proto(2) + NONE + STOP
+    for _ in range(5):
+        stream = proto(2) + call("torch.storage._load_from_bytes", raw(stream)) + STOP
+    assert "WK815" in codes(stream)
+
+
+def test_torchscript_is_for_review() -> None:
+    path = Path(__file__).parents[2] / "fixtures/torch/torchscript.pt"
+    found = scanned(path.read_bytes())
+    assert "WK814" in {item.code for item in found}
+    assert verdict(found) == "review"
+
+
+def test_every_rule_has_a_test() -> None:
+    assert {rule.code for rule in PICKLE_RULES} == {*ONE, "WK814", "WK815"}
+
+
+# The trusted table
+
+STORAGE = (
+    tuple_of(text("storage"), name("torch.FloatStorage"), text("0"), text("cpu"), number(1)) + b"Q"
+)
+ONE_ITEM = tuple_of(number(1))
+TENSOR = call("torch._utils._rebuild_tensor", STORAGE, number(0), ONE_ITEM, ONE_ITEM)
+ARGUMENTS: dict[str, list[bytes]] = {
+    "_storage_first": [STORAGE, number(0), ONE_ITEM, ONE_ITEM],
+    "_rebuilt_first": [TENSOR, b"\x88", EMPTY_DICT],
+    "_layouts": [name("torch.sparse_coo"), tuple_of(TENSOR, TENSOR, ONE_ITEM)],
+    "_dtype_first": [name("torch.float32"), ONE_ITEM, ONE_ITEM],
+    "_class_first": [name("torch.Tensor")],
+    "_rebuilt": [
+        name("torch._utils._rebuild_tensor"),
+        name("torch.Tensor"),
+        tuple_of(STORAGE, number(0), ONE_ITEM, ONE_ITEM),
+        EMPTY_DICT,
+    ],
+    "_plains": [text("1")],
+    "_iterable": [list_of(tuple_of(text("a"), number(1)))],
+    "_factory": [name("builtins.list")],
+    "_latin1": [text("ab"), text("latin1")],
+    "_array": [name("numpy.ndarray"), tuple_of(number(0)), raw(b"b")],
+    "_reconstructed": [name("collections.OrderedDict"), name("builtins.object"), NONE],
+    "_generator": [text("MT19937")],
+    "_any": [],
+}
+
+
+@pytest.mark.parametrize("key", TRUSTED, ids=".".join)
+def test_each_row_is_quiet_in_its_role(key: tuple[str, str]) -> None:
+    trust, path = TRUSTED[key], ":".join(key)
+    if trust.mention:
+        assert judged(proto(2) + name(path) + STOP) == "safe"
+    if trust.call is not None:
+        args = ARGUMENTS[trust.call.__name__]
+        said = codes(proto(2) + call(path, *args) + STOP)
+        assert not {code for code in said if code.startswith("WK8")}
+    if trust.new:
+        assert not [c for c in codes(proto(2) + new(path) + STOP) if c.startswith("WK8")]
+    assert trust.why
+
+
+@pytest.mark.parametrize("key", TRUSTED, ids=".".join)
+def test_each_row_is_refused_outside_its_role(key: tuple[str, str]) -> None:
+    trust, path = TRUSTED[key], ":".join(key)
+    if trust.call is None and not trust.new:
+        assert judged(proto(2) + call(path, number(1)) + STOP) != "safe"
+    if not trust.new:
+        assert judged(proto(2) + new(path, number(1), NONE, call("mylib.f")) + STOP) != "safe"
+    if not (trust.build or trust.fill):
+        patched = name(path) + EMPTY_TUPLE + b"\x81" + dict_of(text("a"), NONE) + BUILD + STOP
+        assert judged(proto(2) + patched) != "safe"
+    assert judged(proto(2) + name(path) + EMPTY_DICT + BUILD + STOP) == "unsafe"
+    assert judged(proto(2) + name(path) + number(0) + number(1) + SETITEM + STOP) == "unsafe"
+    assert judged(proto(2) + name(path) + MARK + NONE + APPENDS + STOP) == "unsafe"
+    assert judged(proto(4) + name(f"{path}.__globals__") + STOP) == "unsafe"
+
+
+@pytest.mark.parametrize("key", TRUSTED, ids=".".join)
+def test_only_the_exact_name_is_trusted(key: tuple[str, str]) -> None:
+    module, last = key
+    assert judged(proto(2) + name(f"{module}x:{last}") + STOP) != "safe"
+    assert judged(proto(2) + name(f"{module}:{last}x_") + STOP) != "safe"
+
+
+def test_shapes_of_arguments() -> None:
+    odd = {
+        "defaultdict with a function": call("collections.defaultdict", name("builtins.print")),
+        "a rebuild of a rebuild": call(
+            "torch._tensor._rebuild_from_type_v2",
+            name("torch._tensor._rebuild_from_type_v2"),
+            name("torch.Tensor"),
+            tuple_of(name("torch.Tensor"), name("torch.Tensor"), EMPTY_TUPLE),
+            NONE,
+        ),
+        "a generator made by another function": call(
+            "numpy.random._pickle.__generator_ctor", text("x"), name("builtins.list")
+        ),
+        "text in another encoding": call("_codecs.encode", text("x"), text("rot13")),
+        "an array of another class": call("numpy.core.multiarray._reconstruct", name("mylib.A")),
+        "a list of arguments": name("collections.OrderedDict") + list_of() + REDUCE,
+    }
+    for what, stream in odd.items():
+        assert judged(proto(2) + stream + STOP) == "review", what
+
+
+# What is nested
+
+
+def test_a_nested_tensor_is_as_safe_as_it_is() -> None:
+    inner = proto(2) + dict_of(text("a"), number(1)) + STOP
+    for held in (raw(inner), call("_codecs.encode", text(inner.decode("latin-1")), text("latin1"))):
+        assert judged(proto(2) + call("torch.storage._load_from_bytes", held) + STOP) == "safe"
+
+
+def test_the_same_bytes_many_times_are_judged_once() -> None:
+    inner = proto(2) + call("mylib.f") + POPS + STOP
+    held = raw(inner) + b"q\0"
+    again = (name("torch.storage._load_from_bytes") + b"h\0\x85R0") * 20_000
+    start = time.process_time()
+    assert judged(proto(2) + held + b"0" + again + NONE + STOP) == "review"
+    assert time.process_time() - start < 3
+
+
+POPS = b"0" + NONE
+
+
+# Dangers
+
+
+@pytest.mark.parametrize("module", DANGEROUS_MODULES)
+def test_dangerous_modules_with_all_below(module: str) -> None:
+    assert danger(module, "anything_at_all") is not None
+    assert danger(f"{module}.below", "anything_at_all") is not None
+    assert danger("mylib", "anything_at_all") is None
+
+
+def test_dangerous_parts() -> None:
+    for part, kind in DANGEROUS_PARTS.items():
+        assert danger(part, "anything") == kind
+        package, _, last = part.partition(".")
+        assert danger(package, f"{last}.anything") is not None
+
+
+def test_telling_names() -> None:
+    for word in TELLING_NAMES:
+        assert danger("mylib", word) is not None
+        assert danger("mylib", word, called=False) is not None
+    for word in CALLED_NAMES:
+        assert danger("mylib", word) is not None
+        assert danger("mylib", word, called=False) is None
+
+
+def test_harmful_and_safe_names() -> None:
+    for key, kind in HARMFUL_NAMES.items():
+        assert danger(*key) == kind
+    for module, names in SAFE_NAMES.items():
+        assert all(danger(module, item) is None for item in names)
+
+
+def test_the_tables_do_not_contradict_one_another() -> None:
+    for module, last in TRUSTED:
+        assert (module, last) not in HARMFUL_NAMES
+    assert not TELLING_NAMES.keys() & CALLED_NAMES.keys()
+
+
+def test_private_parts_of_the_standard_library_are_no_data() -> None:
+    for module in ("_bootlocale", "antigravity", "turtle", "email", "xml.sax", "difflib"):
+        assert danger(module, "thing") is not None
+
+
+ORDINARY = """sklearn.pipeline.Pipeline sklearn.tree._tree.Tree sklearn._loss.link.LogitLink
+    sklearn.ensemble._forest.RandomForestClassifier sklearn.neighbors._kd_tree.newObj
+    sklearn.metrics._dist_metrics.newObj sklearn.preprocessing._function_transformer.FunctionTransformer
+    sklearn.feature_extraction.text.TfidfVectorizer sklearn.utils._bunch.Bunch
+    pandas.core.frame.DataFrame pandas._libs.internals._unpickle_block
+    pandas.core.internals.managers.BlockManager pandas.core.indexes.base._new_Index
+    pandas._libs.tslibs.timestamps._unpickle_timestamp pandas.core.arrays.categorical.Categorical
+    scipy.sparse._csr.csr_matrix scipy.interpolate._interpolate.interp1d scipy.signal._ltisys.lti
+    scipy.stats._distn_infrastructure.rv_frozen numpy.lib.stride_tricks.DummyArray
+    numpy.lib.polynomial.poly1d xgboost.core.Booster xgboost.sklearn.XGBClassifier
+    lightgbm.basic.Booster catboost.core.CatBoostClassifier gensim.models.word2vec.Word2Vec
+    gensim.models.keyedvectors.KeyedVectors spacy.tokens.doc.unpickle_doc spacy.vocab.unpickle_vocab
+    nltk.tokenize.punkt.PunktSentenceTokenizer pytorch_lightning.utilities.parsing.AttributeDict
+    pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint
+    lightning.fabric.utilities.data.AttributeDict omegaconf.dictconfig.DictConfig
+    omegaconf.base.ContainerMetadata omegaconf.nodes.AnyNode typing.Any
+    transformers.training_args.TrainingArguments transformers.trainer_utils.IntervalStrategy
+    transformers.utils.generic.PaddingStrategy transformers.utils.quantization_config.QuantizationMethod
+    transformers.training_args_seq2seq.Seq2SeqTrainingArguments transformers.tokenization_utils_base.AddedToken
+    accelerate.state.PartialState accelerate.utils.dataclasses.DistributedType
+    timm.models.vision_transformer.VisionTransformer models.yolo.Model models.common.Conv
+    ultralytics.nn.tasks.DetectionModel ultralytics.utils.IterableSimpleNamespace
+    detectron2.config.config.CfgNode yacs.config.CfgNode fairseq.data.dictionary.Dictionary
+    fairseq.meters.AverageMeter argparse.Namespace torch.nn.modules.linear.Linear
+    torch.nn.functional.relu torch._C._nn.gelu torch._dynamo.eval_frame.OptimizedModule
+    torch.optim.adam.Adam torch.distributed._shard.sharded_tensor.api.ShardedTensor PIL.Image.Image
+    PIL.PngImagePlugin.PngImageFile torchvision.transforms.functional.InterpolationMode
+    dataclasses._MISSING_TYPE dataclasses.Field weakref.WeakValueDictionary logging.Logger
+    string.Template threading.Lock functools.partial functools.lru_cache itertools.count
+    operator.itemgetter inspect.Signature types.SimpleNamespace collections.UserDict enum.Enum
+    re._compile _regex.compile pyarrow.lib.type_for_alias h11._state.CLIENT pydantic.main.BaseModel
+    tokenizers.Tokenizer sentencepiece.SentencePieceProcessor faiss.swigfaiss.Index
+    torch_geometric.data.data.Data dgl.heterograph.DGLGraph hdbscan.hdbscan_.HDBSCAN
+    statsmodels.regression.linear_model.OLS optuna.study.study.Study deap.creator.Individual
+    mylib.data.load mylib.ops.reduce mylib.Process mylib.queue mylib.signal mylib.tests.Model
+    joblib.memory.Memory numpy.memmap""".split()
+
+
+@pytest.mark.parametrize("path", ORDINARY)
+def test_ordinary_names_are_for_review(path: str) -> None:
+    assert judged(proto(2) + name(path) + STOP) == "review"
+    if path not in ("numpy.memmap",):
+        made = new(path) + dict_of(text("load"), text("os.system")) + BUILD + STOP
+        assert judged(proto(2) + made) == "review"
+
+
+@pytest.mark.parametrize("path", [p for p in ORDINARY if not p.startswith("mylib.")])
+def test_ordinary_calls_are_for_review(path: str) -> None:
+    if path != "numpy.memmap":
+        assert judged(proto(2) + call(path, number(1)) + STOP) == "review"
+
+
+def test_members_of_enumerations_and_methods_are_for_review() -> None:
+    for owner in (name("mylib.Mode"), call("mylib.f"), new("mylib.C")):
+        assert judged(proto(2) + call("builtins.getattr", owner, text("ONE")) + STOP) == "review"
+
+
+def test_text_is_only_text() -> None:
+    words = [
+        text(word) for word in ("__class__", "os.system('id')", "__reduce__", "eval", "cos\nsystem")
+    ]
+    stream = proto(2) + dict_of(*[part for word in words for part in (word, word)]) + STOP
+    assert scanned(stream) == []
+    assert judged(proto(4) + raw(b"cos\nsystem\n(S'id'\ntR.") + STOP) == "safe"
+
+
+# Renames
+
+
+def test_renames_are_those_of_the_standard_library() -> None:
+    assert _compat_pickle.IMPORT_MAPPING == RENAMED_MODULES
+    assert _compat_pickle.NAME_MAPPING == RENAMED_NAMES
+
+
+# Verdicts
+
+
+def test_the_worst_finding_decides() -> None:
+    order = [finding(code, "") for code in ("WK325", "WK003", "WK811", "WK801")]
+    assert [verdict(order[: i + 1]) for i in range(4)] == list(VERDICTS)
+    assert verdict([]) == "safe"
+
+
+def test_dangers_are_unsafe_and_warnings_for_review() -> None:
+    for code, rule in RULES.items():
+        found = verdict([finding(code, "")])
+        assert (found == "safe") == (rule.severity == "note")
+        if code.startswith("WK8"):
+            assert found == ("unsafe" if rule.severity == "danger" else "review")
+
+
+# Bounds
+
+
+def test_shared_structures_are_judged_in_bounded_time() -> None:
+    rounds = b"".join(bytes([0x71, i]) + MARK + bytes([0x68, i]) * 200 + TUPLE for i in range(60))
+    stream = proto(2) + number(1) + rounds + b"\x85qz0" + call("torch.Size", b"hz") * 300 + STOP
+    start = time.process_time()
+    scanned(stream)
+    assert time.process_time() - start < 5
