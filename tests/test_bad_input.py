@@ -48,15 +48,16 @@ class Outcome(NamedTuple):
 
 # The kernel's ru_maxrss of a child starts at what its parent had: VmHWM is the child's own.
 MAIN = """
-import atexit, sys
+import os, sys
 
-def note(path=sys.argv.pop(1)):
-    with open("/proc/self/status") as status, open(path, "w") as out:
-        out.write(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+def leave(status, path=sys.argv.pop(1), leave=os._exit):
+    with open("/proc/self/status") as facts, open(path, "w") as out:
+        out.write(next(line.split()[1] for line in facts if line.startswith("VmHWM")))
+    leave(status)
 
-atexit.register(note)
-from weightkit.cli import group  # ends by SystemExit; the console script ends at once
-group.main()
+os._exit = leave
+from weightkit.__main__ import main
+main()
 """
 
 

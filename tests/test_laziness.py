@@ -18,11 +18,15 @@ HEAVY |= {"jinja2", "yaml", "h5py", "pickle", "_pickle", "mmap", "importlib.meta
 
 # Prints the modules that are loaded when weightkit ends.
 MAIN = """
-import atexit, json, sys
-before = set(sys.modules)
-atexit.register(lambda: sys.stderr.write(json.dumps(sorted(set(sys.modules) - before))))
-from weightkit.cli import group  # ends by SystemExit; the console script ends at once
-group.main()
+import json, os, sys
+
+def leave(status, before=set(sys.modules), leave=os._exit):
+    print(json.dumps(sorted(set(sys.modules) - before)), file=sys.stderr, flush=True)
+    leave(status)
+
+os._exit = leave
+from weightkit.__main__ import main
+main()
 """
 
 
