@@ -92,6 +92,28 @@ def test_the_weights_as_stored_are_exact() -> None:
     assert (stored.kind, stored.nbytes) == (EXACT, 2 * TOTAL)
 
 
+def view(name: str, offset: int, nbytes: int, storage: str = "0") -> TensorInfo:
+    shape = (nbytes // 2,)
+    return TensorInfo(name, DTYPES["bf16"], shape, Extent(0, offset, nbytes), storage=storage)
+
+
+@pytest.mark.parametrize(
+    ("views", "shared"),
+    [
+        ([view("a", 0, 100), view("b", 0, 100)], 100),
+        ([view("a", 0, 100), view("b", 100, 100)], 0),
+        ([view("a", 0, 100), view("b", 50, 100)], 50),
+        ([view("a", 0, 100), view("b", 20, 10), view("c", 0, 100)], 110),
+        ([view("a", 0, 100, "1"), view("b", 0, 100, "2")], 0),
+        ([view("a", 0, 100, ""), view("b", 0, 100, "")], 0),
+    ],
+)
+def test_shared_memory_counts_once(views: list[TensorInfo], shared: int) -> None:
+    got = report(LLAMA_3_1_8B, views)
+    assert got.weights[0].nbytes == 2 * TOTAL - shared
+    assert got.weights[0].inputs["shared bytes"] == shared
+
+
 EXPECTED = {
     "FP32": (4 * TOTAL, 4 * TOTAL),
     "FP16/BF16": (2 * TOTAL, 2 * TOTAL),
@@ -210,6 +232,11 @@ def test_gguf_metadata_is_read_for_gguf() -> None:
     got = memory(inspection(format="gguf", metadata=metadata), {})
     assert got.cache[0].nbytes == 8_192 * 131_072
     assert got.architecture == "llama"
+
+
+def test_a_context_beyond_the_models_is_noted() -> None:
+    assert any("131,072 tokens at most" in note for note in report(context=200_000).notes)
+    assert report(context=131_072).notes == ()
 
 
 def test_transformers_before_5_is_noted_for_latent_attention() -> None:

@@ -82,6 +82,8 @@ GEMMA_TEXT = GEMMA_3_27B["text_config"]
         (LLAMA_3_1_8B, "hidden_size"),
         (QWEN3_0_6B, "head_dim"),
         (GEMMA_3_1B, "head_dim"),
+        (hf("gemma4_text", 6, 8, 2304, num_key_value_heads=4, head_dim=256, sliding_window=512,
+            global_head_dim=512), "global_head_dim"),
         (hf("mistral", 32, 32, 4096, num_key_value_heads=8, sliding_window=None), "sliding_window"),
         (hf("mixtral", 32, 32, 4096, num_key_value_heads=8), "num_key_value_heads"),
         (DEEPSEEK_V3_1, "qk_rope_head_dim"),
@@ -156,6 +158,14 @@ def test_an_unusable_value_is_named(field: str, value: object) -> None:
         ({"num_kv_shared_layers": 40}, "num_kv_shared_layers"),
         ({"block_configs": [{}]}, "block_configs"),
         ({"hidden_size": 4095}, "head_dim"),
+        ({"per_layer_config": [1]}, "per_layer_config"),
+        ({"per_layer_config": {"last": {}}}, "per_layer_config"),
+        ({"per_layer_config": {"0": {"head_dim": [1]}}}, "per_layer_config"),
+        (
+            {"per_layer_config": {str(i): {"head_dim": i + 1} for i in range(200)}},
+            "per_layer_config",
+        ),
+        ({"per_layer_config": {"1": {"head_dim": "wide"}}}, "head_dim"),
     ],
 )
 def test_a_config_that_contradicts_itself_is_unknown(change: dict[str, Any], field: str) -> None:
@@ -167,10 +177,6 @@ def test_a_config_that_contradicts_itself_is_unknown(change: dict[str, Any], fie
 @pytest.mark.parametrize(
     "config",
     [
-        {"model_type": "gpt_neo", "num_layers": 4, "num_heads": 4, "hidden_size": 64,
-         "attention_types": [[["global"] * 1000, 10**9]]},
-        {"model_type": "gpt_neo", "num_layers": 4, "num_heads": 4, "hidden_size": 64,
-         "attention_types": [[["global"], 9999]] * 100_000},
         hf("llama", MAX_LAYERS, 1 << 20, 1 << 30, num_key_value_heads=list(range(MAX_LAYERS))),
         {"text_config": {"text_config": {"text_config": {"text_config": {}}}}},
         hf("jamba", 32, 32, 4096, attn_layer_period=0, attn_layer_offset=0),
@@ -192,14 +198,14 @@ def test_a_hostile_config_ends_soon_and_unknown(config: dict[str, Any]) -> None:
 NASTY = [
     None, True, False, 0, -1, 3, 8, 10**6, 1 << 40, 1.5, 64.0, math.nan, math.inf, "", "auto",
     "LLLG", "full_attention", "mamba", "M*", [], [0], [1, 2, 3, 4], ["full_attention"], [None],
-    [["global"], 2], [[["global"], 2]], [{}], {}, {"0": 1}, {"head_dim": 4}, [[[[[[]]]]]],
+    [["global"], 2], [[["global"], 2]], [{}], {}, {"0": 1}, {"head_dim": 4}, [[[[[[]]]]]], {"1": {"head_dim": 8}},
 ]  # fmt: skip
 KEYS = {key.split(".")[0] for row in ROWS.values() for key in row.config}
 LISTS = {
     "layer_types", "layers_block_type", "block_types", "text_config", "block_configs", "use_cla",
     "attn_layer_indices", "attn_layer_period", "attn_layer_offset", "hybrid_override_pattern",
     "hybrid_layer_pattern", "attention_types", "attn_type_list", "no_rope_layers", "multi_query",
-    "cross_attention_layers", "use_sliding_window", "full_attn_idxs", "model_type",
+    "cross_attention_layers", "use_sliding_window", "per_layer_config", "full_attn_idxs", "model_type",
 }  # fmt: skip
 ALL_KEYS = sorted(KEYS | LISTS)
 
@@ -431,7 +437,7 @@ def test_every_family_gives_layers_or_names_a_field(name: str) -> None:
         attn_type_list=[0, 1] * 4, conv_L_cache=3, mamba_expand=2, mamba_d_state=16,
         mamba_d_conv=4, mamba_n_heads=16, mamba_d_head=64, mamba_n_groups=1,
         linear_num_key_heads=4, linear_num_value_heads=8, linear_key_head_dim=32,
-        linear_value_head_dim=32, linear_conv_kernel_dim=4, expand=2, state_size=16,
+        linear_value_head_dim=32, linear_conv_kernel_dim=4, global_head_dim=64, expand=2, state_size=16,
         conv_kernel=4, n_groups=1, num_heads=16, lru_width=512, head_size=64, index_head_dim=32,
         qk_rope_head_dim=16, qk_nope_head_dim=16,
     )  # fmt: skip

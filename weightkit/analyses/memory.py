@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +54,7 @@ def memory_of(checkpoint: Checkpoint, request: Request | None = None) -> MemoryR
 def memory(
     inspection: Inspection,
     config: Mapping[str, Any],
-    tensors: Iterable[TensorInfo] = (),
+    tensors: Sequence[TensorInfo] = (),
     request: Request | None = None,
 ) -> MemoryReport:
     """What the checkpoint behind ``inspection`` takes to run and to train.
@@ -66,7 +66,7 @@ def memory(
     inspection = whole(inspection)
     shape, findings = _checked(cache_shape(config, inspection), tensors, inspection.path)
     setting, source = setting_of(shape, request)
-    weights = weight_terms(inspection)
+    weights = weight_terms(inspection, tensors)
     cache, sizes = _cache(shape, setting)
     overhead = overhead_terms(weights[0], shape, request)
     return MemoryReport(
@@ -215,6 +215,8 @@ def _token_formula(growth: bool) -> str:
 
 def _notes(shape: CacheShape, request: Request) -> tuple[str, ...]:
     notes = list(shape.notes)
+    if request.context and shape.context and request.context > shape.context:
+        notes.append(f"the model was made for {shape.context:,} tokens at most")
     if request.engine == "vllm":
         notes.append("vLLM takes 90 % of the card by default (gpu_memory_utilization)")
     if any(layer.latent for layer, _ in shape.layers):

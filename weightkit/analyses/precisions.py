@@ -6,11 +6,13 @@ output head are quantized too differs between tools, so where it does the row is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil
 from typing import NamedTuple
 
 from weightkit.dtypes import DTYPES
 from weightkit.reports import ESTIMATE, EXACT, UNKNOWN, Inspection, MemoryTerm
+from weightkit.tensors import TensorInfo
 
 
 class Precision(NamedTuple):
@@ -93,20 +95,41 @@ def makeup(inspection: Inspection) -> Makeup:
     return Makeup(total, min(vectors, ceiling), min(embeddings, max(ceiling - vectors, 0)))
 
 
-def weight_terms(inspection: Inspection) -> tuple[MemoryTerm, ...]:
+def weight_terms(
+    inspection: Inspection, tensors: Iterable[TensorInfo] = ()
+) -> tuple[MemoryTerm, ...]:
     """The weights as they are stored, and at every row of :data:`PRECISIONS`."""
     parts = makeup(inspection)
-    return (_stored(inspection), *(_at(row, parts) for row in PRECISIONS))
+    return (_stored(inspection, shared_nbytes(tensors)), *(_at(row, parts) for row in PRECISIONS))
 
 
-def _stored(inspection: Inspection) -> MemoryTerm:
+def shared_nbytes(tensors: Iterable[TensorInfo]) -> int:
+    """Bytes that are counted more than once because several tensors are views of one memory."""
+    storages: dict[str, list[TensorInfo]] = {}
+    for tensor in tensors:
+        if tensor.storage:
+            storages.setdefault(tensor.storage, []).append(tensor)
+    return sum(_overlap(views) for views in storages.values() if len(views) > 1)
+
+
+def _overlap(views: list[TensorInfo]) -> int:
+    """Bytes of the views together, less the bytes of what they cover."""
+    covered = end = 0
+    for start, stop in sorted((v.data.offset, v.data.offset + v.data.nbytes) for v in views):
+        covered += max(stop - max(start, end), 0)
+        end = max(end, stop)
+    return max(sum(view.nbytes for view in views) - covered, 0)
+
+
+def _stored(inspection: Inspection, shared: int) -> MemoryTerm:
+    nbytes = max(inspection.nbytes - shared, 0)
     return MemoryTerm(
         "as stored",
-        inspection.nbytes,
-        inspection.nbytes,
+        nbytes,
+        nbytes,
         EXACT,
-        formula="sum of the bytes of all tensors of the main set",
-        inputs={"tensors": inspection.tensors},
+        formula="bytes of all tensors of the main set, memory of several names counted once",
+        inputs={"tensors": inspection.tensors, "shared bytes": shared},
         source="the file's header",
     )
 

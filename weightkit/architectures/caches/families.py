@@ -54,19 +54,19 @@ FAMILIES: tuple[Family, ...] = (
     _text("emu3_text_model", 4096, 32, 32, 8),
     _text("qwen3_vl_text", 4096, 32, 32, 32, head_dim=128),
     Family(
-        "gpt2 openai-gpt gpt_neox gpt_neox_japanese gptj codegen ctrl xlnet bloom persimmon "
+        "gpt2 openai-gpt gpt_neo gpt_neox gpt_neox_japanese gptj codegen ctrl bloom persimmon "
         "biogpt xglm stablelm_epoch qwen internlm baichuan mpt olmo olmo2 olmoe flex_olmo "
-        "trocr musicgen_decoder musicgen_melody_decoder gptsan cpmant fuyu cohere moonvit "
+        "trocr musicgen_decoder musicgen_melody_decoder gptsan fuyu cohere moonvit "
         "diffllama hunyuan_v1_dense hunyuan_v1_moe aria_text apertus arcee nemotron",
         multi_head=True,
     ),
     Family("gpt_bigcode"),
     Family("falcon RefinedWeb RefinedWebModel", multi_head=True),
     Family("chatglm", multi_head=True, own_head_dim=True),
-    Family("dbrx internlm2 internlm3 stablelm minicpm minimax_m2 bitnet seed_oss solar nanochat"),
+    Family("ernie4_5_moe glm4_moe dbrx internlm2 internlm3 stablelm minicpm minimax_m2 bitnet seed_oss solar nanochat"),
     Family(
-        "glm glm4 glm4_moe helium jetmoe ernie4_5 ernie4_5_moe qwen3_vl_moe_text exaone "
-        "openelm decilm nemotron-nas solar_open ministral3 glm_ocr_text",
+        "glm glm4 helium jetmoe ernie4_5 qwen3_vl_moe_text exaone "
+        "openelm decilm nemotron-nas solar_open glm_ocr_text",
         own_head_dim=True,
     ),
     Family("mllama_text_model", kinds="mllama", defaults={
@@ -87,6 +87,7 @@ FAMILIES: tuple[Family, ...] = (
         "hidden": 4096, "layers": 32, "heads": 32, "kv_heads": 8, "window": 4096}),
     Family("mixtral", kinds="window", defaults={
         "hidden": 4096, "layers": 32, "heads": 32, "kv_heads": 8}),
+    Family("ministral3", kinds="window", own_head_dim=True),
     Family("ministral starcoder2 phimoe phi4_multimodal", kinds="window"),
     _text("phi3 phi3_v", 3072, 32, 32)._replace(kinds="window"),
     # A window from some layer on, when the config turns it on.
@@ -95,7 +96,7 @@ FAMILIES: tuple[Family, ...] = (
     _text("qwen2_5_omni_text", 3584, 28, 28, 4)._replace(kinds="qwen"),
     Family("qwen2_vl qwen2_5_vl qwen2_moe", kinds="qwen"),
     _text("qwen3", 4096, 32, 32, 32, head_dim=128)._replace(kinds="qwen"),
-    Family("qwen3_moe", kinds="qwen", own_head_dim=True),
+    Family("qwen3_moe", kinds="qwen"),
     Family("dots1", kinds="late_window"),
     Family("smollm3", kinds="switched_window"),
     # Windows on all but every n-th layer.
@@ -126,7 +127,6 @@ FAMILIES: tuple[Family, ...] = (
     Family("llama4_text", kinds="chunked", period=4, own_head_dim=True, defaults={
         "hidden": 5120, "layers": 48, "heads": 40, "kv_heads": 8, "head_dim": 128, "chunk": 8192,
         "context": 131072}),
-    Family("gpt_neo", kinds="gpt_neo", multi_head=True),
     # Recurrent layers, alone or among attention.
     Family("mamba falcon_mamba", kinds="linear", mixer="mamba"),
     Family("mamba2", kinds="linear", mixer="mamba2"),
@@ -172,6 +172,7 @@ NOT_COVERED: dict[str, str] = {
     "bailing_hybrid": "its two kinds of linear attention are not described here",
     "doge": "its dynamic mask cache is not described here",
     "reformer": "its hashed attention caches buckets, not keys and values",
+    "xlnet": "it keeps earlier hidden states, not keys and values",
     "zaya": "its convolutional attention states are not described here",
     "moshi": "its depth decoder holds a cache of its own",
 }

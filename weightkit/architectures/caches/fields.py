@@ -47,14 +47,14 @@ ROWS: dict[str, Row] = {
     for row in [
         _row(
             "layers",
-            "num_hidden_layers n_layer n_layers num_layers num_transformer_layers",
+            "num_hidden_layers n_layer n_layers num_layers num_transformer_layers decoder_layers",
             "block_count",
         ),
         _row("hidden", "hidden_size n_embd d_model model_dim dim", "embedding_length"),
         _row(
             "heads",
             "num_attention_heads n_head n_heads num_heads attention_heads num_query_heads "
-            "attn_cfg.num_heads",
+            "attn_cfg.num_heads decoder_attention_heads",
             "attention.head_count",
         ),
         _row(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping
+from typing import Any
 
 from weightkit.architectures.caches.families import FAMILY, Family
-from weightkit.architectures.caches.fields import FieldError, Fields, whole_number
+from weightkit.architectures.caches.fields import MAX_LAYERS, FieldError, Fields, whole_number
 from weightkit.architectures.caches.mixers import MIXERS
-from weightkit.architectures.caches.shapes import LayerCache
+from weightkit.architectures.caches.shapes import MAX_DISTINCT, LayerCache
 
 
 def block_configs(fields: Fields) -> list[LayerCache]:
@@ -81,6 +83,19 @@ def _own_heads(fields: Fields, family: Family | None) -> int:
     return heads
 
 
+OVERRIDES = (
+    "head_dim",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "sliding_window",
+    "v_head_dim",
+    "kv_lora_rank",
+    "qk_rope_head_dim",
+    "qk_nope_head_dim",
+)
+"""Fields of ``per_layer_config`` that change a layer's cache."""
+
+
 class Layers:
     """Builds the cache of each layer from its kind."""
 
@@ -90,12 +105,51 @@ class Layers:
         self.count = count
         self._made: dict[tuple[str, int], LayerCache] = {}
         self._heads: list[int] | None = None
+        self._exceptions = self._by_layer(fields.get("per_layer_config"))
+
+    def _by_layer(self, stated: object) -> dict[int, Layers]:
+        """``per_layer_config``: layers with other values for some fields, by their number."""
+        if stated is None:
+            return {}
+        if not isinstance(stated, Mapping) or len(stated) > MAX_LAYERS:
+            raise FieldError("per_layer_config", "is not a table of layers", present=True)
+        made: dict[tuple[object, ...], Layers] = {}
+        chosen: dict[int, Layers] = {}
+        for key, values in stated.items():
+            if not (isinstance(key, str) and key.isdecimal() and isinstance(values, Mapping)):
+                raise FieldError("per_layer_config", "is not by layer number", present=True)
+            own = tuple((name, values.get(name)) for name in OVERRIDES if name in values)
+            if any(isinstance(value, list | Mapping) for _, value in own):
+                raise FieldError("per_layer_config", "holds more than numbers", present=True)
+            if own not in made:
+                made[own] = self._with(dict(own), len(made))
+            chosen[int(key[:9])] = made[own]
+        return chosen
+
+    def _with(self, values: dict[str, Any], made: int) -> Layers:
+        """The same builder with other values; what it reads is noted with the rest."""
+        if made >= MAX_DISTINCT:
+            raise FieldError(
+                "per_layer_config", f"has more than {MAX_DISTINCT} kinds", present=True
+            )
+        # What the table says of these layers it says whole: no other field is for them alone.
+        hidden = dict.fromkeys(
+            ("global_head_dim", "num_global_key_value_heads", "per_layer_config")
+        )
+        table = ChainMap(values, hidden, dict(self.fields.table))
+        fields = Fields(table, self.fields.defaults)
+        fields.used, fields.notes = self.fields.used, self.fields.notes
+        return Layers(fields, self.family, self.count)
 
     def build(self, chosen: list[str]) -> list[LayerCache]:
         """One record per layer."""
         return [self._layer(kind, index) for index, kind in enumerate(chosen)]
 
     def _layer(self, kind: str, index: int) -> LayerCache:
+        own = self._exceptions.get(index)
+        return (self if own is None else own)._plain_layer(kind, index)
+
+    def _plain_layer(self, kind: str, index: int) -> LayerCache:
         if kind in ("none", "shared"):
             return LayerCache()
         if kind in ("linear", "conv"):
@@ -163,16 +217,34 @@ class Layers:
         """Key-value heads, key and value width of an attention layer of this kind."""
         fields = self.fields
         sliding = kind in ("sliding", "hybrid_sliding")
-        if sliding and fields.has("sliding_head_dim"):
-            key = fields.integer("sliding_head_dim")
-            value = fields.optional("sliding_value_dim", 1) or key
-            return fields.optional("sliding_kv_heads", 1) or heads, key, value
-        if not sliding and fields.has("global_head_dim"):
+        if sliding and self._own_windows():
+            return self._sliding_width(heads)
+        if not sliding and self._own_globals():
             key = fields.integer("global_head_dim")
             return self._global_heads(heads), key, key
         width = head_dim(fields, self.family)
         own = fields.optional("value_dim", 1) if self._states_value() else None
         return heads, width, own or width
+
+    def _own_globals(self) -> bool:
+        """Layers that see everything have a width of their own; Gemma 4 must state it."""
+        fields = self.fields
+        gemma = self.family is not None and "gemma4" in self.family.names
+        stated = "per_layer_config" in fields.table
+        return fields.has("global_head_dim") or (gemma and not stated)
+
+    def _own_windows(self) -> bool:
+        """Layers with a window have fields of their own, or a rule for their heads (MiMo-V2)."""
+        mimo = self.family is not None and self.family.kinds == "mimo"
+        return mimo or self.fields.has("sliding_head_dim")
+
+    def _sliding_width(self, heads: int) -> tuple[int, int, int]:
+        """``swa_…`` fields; without them twice the key-value heads, as transformers has it."""
+        fields = self.fields
+        key = fields.optional("sliding_head_dim", 1) or head_dim(fields, self.family)
+        value = fields.optional("sliding_value_dim", 1) or fields.optional("value_dim", 1) or key
+        twice = heads if fields.has("sliding_head_dim") else 2 * heads
+        return fields.optional("sliding_kv_heads", 1) or twice, key, value
 
     def _states_value(self) -> bool:
         """``v_head_dim`` beside ordinary heads (MiMo-V2); DeepSeek's first models leave it unused."""

@@ -71,20 +71,3 @@ def indices_of(fields: Fields, key: str, count: int, first: int = 0) -> set[int]
         raise FieldError(key, f"names layers outside the {count:,}", present=True)
     fields.used[key] = f"{len(numbers)} layers"
     return {number - first for number in numbers if number is not None}
-
-
-def expanded_types(types: object) -> list[object]:
-    """GPT-Neo's ``attention_types``, [[kinds, times], ...], as one name per layer."""
-    chosen: list[object] = []
-    for item in types if isinstance(types, list) else ():
-        if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], list):
-            raise FieldError("attention_types", "is not a list of [kinds, times]", present=True)
-        times = whole_number(item[1])
-        if times is None or not 0 <= times * len(item[0]) <= MAX_LAYERS:
-            raise FieldError("attention_types", "repeats without bound", present=True)
-        chosen += item[0] * times
-        if len(chosen) > MAX_LAYERS:
-            raise FieldError("attention_types", "names too many layers", present=True)
-    if not chosen:
-        raise FieldError("attention_types", "is missing")
-    return chosen

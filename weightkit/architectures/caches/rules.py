@@ -11,7 +11,6 @@ from weightkit.architectures.caches.families import Family
 from weightkit.architectures.caches.fields import MAX_LAYERS, FieldError, Fields, whole_number
 from weightkit.architectures.caches.lists import (
     PATTERN_LETTERS,
-    expanded_types,
     indices_of,
     named,
     sequence,
@@ -135,14 +134,6 @@ def chunked(fields: Fields, count: int, family: Family) -> list[str]:
     return ["full" if (layer + 1) % family.period == 0 else "chunked" for layer in range(count)]
 
 
-def gpt_neo(fields: Fields, count: int, family: Family) -> list[str]:
-    """GPT-Neo: ``attention_layers``, or ``attention_types`` as [[kinds, times], ...]."""
-    listed = fields.get("attention_layers")
-    if listed is None:
-        listed = expanded_types(fields.get("attention_types"))
-    return named("attention_layers", listed, count)
-
-
 def listed(fields: Fields, count: int, family: Family) -> list[str]:
     """The config must name its layers (an absent list means all mixers to Granite 4)."""
     raise FieldError("layer_types", "is missing")
@@ -252,7 +243,6 @@ RULES: Mapping[str, Rule] = {
         first_full,
         mimo,
         chunked,
-        gpt_neo,
         listed,
         indices,
         periodic_full,
