@@ -232,6 +232,13 @@ CASES: list[Case] = [
             cla_share_factor=2), [(2, attention(8, 128)), (2, LayerCache())]),
     Case("mistral's own params.json", {"dim": 4096, "n_layers": 32, "n_heads": 32,
                                        "n_kv_heads": 8, "head_dim": 128}, [(32, attention(8, 128))]),
+    Case("mistral 7B v0.1's params.json", {"dim": 4096, "n_layers": 32, "n_heads": 32,
+                                           "n_kv_heads": 8, "head_dim": 128,
+                                           "sliding_window": 4096},
+         [(32, attention(8, 128, window=4096))]),
+    Case("llama 2 7B's params.json", {"dim": 4096, "n_layers": 32, "n_heads": 32,
+                                      "vocab_size": -1, "multiple_of": 256},
+         [(32, attention(32, 128))]),
     # Latent attention.
     Case("deepseek v2 lite, without q_lora",
          hf("deepseek_v2", 27, 16, 2048, num_key_value_heads=16, kv_lora_rank=512,
@@ -388,6 +395,7 @@ NOTHING_KEPT: list[tuple[str, dict[str, Any]]] = [
             "d_kv": 64,
         },
     ),
+    ("dream", hf("Dream", 28, 28, 3584, num_key_value_heads=4)),
     ("unet", {"_class_name": "UNet2DConditionModel", "attention_head_dim": 8}),
     ("timm", {"architecture": "resnet50", "num_classes": 1000, "pretrained_cfg": {}}),
 ]

@@ -36,9 +36,11 @@ from weightkit.architectures.caches.families import (
     T5_LIKE,
 )
 from weightkit.architectures.caches.fields import MAX_LAYERS, ROWS
+from weightkit.architectures.caches.kinds import DIFFERING
 from weightkit.architectures.caches.lists import LAYER_TYPES
 from weightkit.architectures.caches.mixers import MIXERS
 from weightkit.architectures.caches.rules import RULES
+from weightkit.tensors import ArrayRef
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -118,9 +120,12 @@ def test_an_unlisted_model_type_is_read_by_its_fields_and_says_so() -> None:
     assert "head_dim" in shape.notes[1]
 
 
-def test_an_unlisted_model_type_with_recurrent_fields_is_unknown() -> None:
-    config = hf("brand_new", 2, 16, 2048, num_key_value_heads=4, mamba_d_state=16)
+@pytest.mark.parametrize("key", DIFFERING)
+def test_an_unlisted_model_type_whose_layers_may_differ_is_unknown(key: str) -> None:
+    config = hf("brand_new", 2, 16, 2048, num_key_value_heads=4, **{key: 16})
     assert describe_config(config).missing == "layer_types"
+    listed = {**config, "layer_types": ["full_attention"] * 2}
+    assert describe_config(listed).layers == ((attention(4, 128), 2),)
 
 
 def test_a_config_says_what_it_used() -> None:
@@ -129,6 +134,12 @@ def test_a_config_says_what_it_used() -> None:
     assert shape.used["text_config.period (rule of the family)"] == 6
     assert shape.context == 131072  # of the class
     assert (shape.hidden, shape.heads) == (5376, 32)
+
+
+def test_a_window_that_is_turned_off_is_no_hint() -> None:
+    config = hf("brand_new", 2, 16, 2048, num_key_value_heads=4, sliding_window=16)
+    shape = describe_config({**config, "use_sliding_window": False})
+    assert shape.layers == ((attention(4, 128), 2),)
 
 
 # What is wrong -----------------------------------------------------------------------------
@@ -397,6 +408,12 @@ def test_no_gguf_metadata_raises(metadata: dict[str, Any], changes: dict[str, An
     arch = metadata["general.architecture"]
     shape = describe_gguf({**metadata, **{f"{arch}.{key}": item for key, item in changes.items()}})
     assert bool(shape.unknown) + bool(shape.none) + bool(shape.layers) == 1
+
+
+def test_the_vocabulary_may_stay_in_the_file() -> None:
+    tokens = ArrayRef("string", 262_144, 0, 0)
+    metadata = gguf("llama", block_count=2, embedding_length=64, **heads(2, 2))
+    assert describe_gguf({**metadata, "tokenizer.ggml.tokens": tokens}).vocabulary == 262_144
 
 
 # The tables --------------------------------------------------------------------------------

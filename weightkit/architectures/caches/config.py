@@ -12,6 +12,7 @@ from typing import Any
 
 from weightkit.architectures.caches.families import (
     BART_LIKE,
+    DIFFUSION,
     ENCODERS,
     FAMILY,
     LLAMA_CPP_EXPANDED,
@@ -36,6 +37,9 @@ TEXT_CONFIGS = (
     "decoder",
 )
 """Where a config of several parts keeps the language model's."""
+
+UNNAMED = {("ssm_cfg",): "mamba_ssm", ("dim", "n_layers", "n_heads"): "params.json"}
+"""Formats without a model type, by the keys that only they have."""
 
 ENCODER_AND_DECODER = frozenset(
     {"encoder-decoder", "vision-encoder-decoder", "speech-encoder-decoder", "t5gemma", "t5gemma2"}
@@ -64,8 +68,9 @@ def _model_type(config: Mapping[str, Any]) -> str:
     name = config.get("model_type")
     if isinstance(name, str):
         return name[:80]
-    if "ssm_cfg" in config:
-        return "mamba_ssm"
+    for keys, name in UNNAMED.items():
+        if all(key in config for key in keys):
+            return name
     return "diffusers" if isinstance(config.get("_class_name"), str) else ""
 
 
@@ -130,6 +135,8 @@ def _nothing_kept(config: Mapping[str, Any], fields: Fields, model_type: str) ->
     outer = _model_type(config)
     if "diffusers" in (model_type, outer):
         return "a diffusion model's part reads its input anew at every step"
+    if model_type.lower() in DIFFUSION:
+        return "text diffusion reads the whole text at every step"
     if fields.get("use_bidirectional_attention") in (True, "all"):
         return "attention runs both ways: an embedding model"
     if _encodes_only(config):

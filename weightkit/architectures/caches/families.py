@@ -54,8 +54,8 @@ FAMILIES: tuple[Family, ...] = (
     _text("emu3_text_model", 4096, 32, 32, 8),
     _text("qwen3_vl_text", 4096, 32, 32, 32, head_dim=128),
     Family(
-        "gpt2 openai-gpt gpt_neo gpt_neox gpt_neox_japanese gptj codegen ctrl bloom persimmon "
-        "biogpt xglm stablelm_epoch qwen internlm baichuan mpt olmo olmo2 olmoe flex_olmo "
+        "gpt2 gpt-sw3 jais openai-gpt gpt_neo gpt_neox gpt_neox_japanese gptj codegen ctrl bloom persimmon "
+        "phi-msft biogpt xglm stablelm_epoch qwen internlm baichuan mpt olmo olmo2 olmoe flex_olmo "
         "trocr musicgen_decoder musicgen_melody_decoder gptsan fuyu cohere moonvit "
         "diffllama hunyuan_v1_dense hunyuan_v1_moe aria_text apertus arcee nemotron",
         multi_head=True,
@@ -63,10 +63,16 @@ FAMILIES: tuple[Family, ...] = (
     Family("gpt_bigcode"),
     Family("falcon RefinedWeb RefinedWebModel", multi_head=True),
     Family("chatglm", multi_head=True, own_head_dim=True),
-    Family("ernie4_5_moe glm4_moe dbrx internlm2 internlm3 stablelm minicpm minimax_m2 bitnet seed_oss solar nanochat"),
+    Family(
+        "ernie4_5_moe glm4_moe dbrx internlm2 internlm3 stablelm minicpm minimax_m2 bitnet "
+        "seed_oss solar nanochat bailing_moe bailing_moe_v2 orion xverse skywork arctic codeshell "
+        "telechat hy_v3 hyperclovax iquestcoder jais2"
+    ),
+    # Meta's and Mistral's own format.
+    Family("params.json", kinds="window", multi_head=True),
     Family(
         "glm glm4 helium jetmoe ernie4_5 qwen3_vl_moe_text exaone "
-        "openelm decilm nemotron-nas solar_open glm_ocr_text",
+        "openelm step3_text decilm nemotron-nas solar_open glm_ocr_text",
         own_head_dim=True,
     ),
     Family("mllama_text_model", kinds="mllama", defaults={
@@ -88,7 +94,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("mixtral", kinds="window", defaults={
         "hidden": 4096, "layers": 32, "heads": 32, "kv_heads": 8}),
     Family("ministral3", kinds="window", own_head_dim=True),
-    Family("ministral starcoder2 phimoe phi4_multimodal", kinds="window"),
+    Family("ministral starcoder2 phimoe phi4_multimodal phi4mm", kinds="window"),
     _text("phi3 phi3_v", 3072, 32, 32)._replace(kinds="window"),
     # A window from some layer on, when the config turns it on.
     _text("qwen2", 4096, 32, 32, 32)._replace(kinds="qwen"),
@@ -209,6 +215,9 @@ ENCODERS = _names(
     "autoformer informer patchtst patchtsmixer time_series_transformer graphormer"
 )
 """Model types that read their input once and keep no keys or values."""
+
+DIFFUSION = _names("llada llada_moe dream sdar")
+"""Text diffusion: every step reads the whole text again."""
 
 # GGUF -------------------------------------------------------------------------------------
 

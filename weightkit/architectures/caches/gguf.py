@@ -25,6 +25,7 @@ from weightkit.architectures.caches.families import (
 )
 from weightkit.architectures.caches.fields import MAX_LAYERS, FieldError, Fields, whole_number
 from weightkit.architectures.caches.shapes import CacheShape, LayerCache, grouped
+from weightkit.tensors import ArrayRef
 
 SOURCE = "GGUF metadata"
 
@@ -62,10 +63,16 @@ def _complete(shape: CacheShape, fields: Fields) -> CacheShape:
         context=plain["context"] or None,
         hidden=plain["hidden"],
         heads=plain["heads"],
-        vocabulary=plain["vocabulary"],
+        vocabulary=plain["vocabulary"] or _tokens(fields),
         depth=shape.depth or plain["layers"],
         source=SOURCE,
     )
+
+
+def _tokens(fields: Fields) -> int | None:
+    """The length of the vocabulary, which may have been left in the file."""
+    tokens = fields.get("tokenizer.ggml.tokens")
+    return tokens.length if isinstance(tokens, ArrayRef) else None
 
 
 def _describe(fields: Fields, architecture: str, metadata: Mapping[str, Any]) -> CacheShape:

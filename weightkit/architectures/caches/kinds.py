@@ -11,7 +11,7 @@ from __future__ import annotations
 from weightkit.architectures.caches.families import Family
 from weightkit.architectures.caches.fields import MAX_LAYERS, FieldError, Fields
 from weightkit.architectures.caches.lists import named
-from weightkit.architectures.caches.rules import RULES, window
+from weightkit.architectures.caches.rules import RULES
 
 LISTS = ("layer_types", "layers_block_type")
 
@@ -39,12 +39,19 @@ def kinds(fields: Fields, count: int, family: Family | None) -> list[str]:
     return RULES[family.kinds](fields, count, family)
 
 
+DIFFERING = ("sliding_window", "mamba_d_state", "mamba_expand", "ssm_state_size",
+             "linear_num_value_heads", "linear_attn_config", "attention_chunk_size")  # fmt: skip
+"""Keys that say of a model type without a row that its layers are not all alike."""
+
+
 def _undeclared(fields: Fields, count: int) -> list[str]:
-    """A model type without a row, by what its config does say."""
-    for key in ("mamba_d_state", "mamba_expand", "ssm_state_size", "linear_num_value_heads"):
-        if fields.get(key) is not None:
-            raise FieldError("layer_types", f"is missing, and {key} says that layers differ")
-    return window(fields, count, Family(""))
+    """A model type without a row: every layer attends to everything, unless its config hints."""
+    off = "sliding_window" if fields.get("use_sliding_window") is False else ""
+    keys = (key for key in DIFFERING if key != off and fields.get(key) not in (None, False))
+    hint = next(keys, None)
+    if hint is not None:
+        raise FieldError("layer_types", f"is missing, and {hint} says that layers may differ")
+    return ["full"] * count
 
 
 def without_shared(chosen: list[str], fields: Fields) -> list[str]:
