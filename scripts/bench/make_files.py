@@ -191,6 +191,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "1GiB.pt": lambda path: pair_torch(path, 1024 * MIB),
     "1MiB.safetensors": lambda path: pair_safetensors(path, MIB),
     "1GiB.safetensors": lambda path: pair_safetensors(path, 1024 * MIB),
+    "2GiB.safetensors": lambda path: write_safetensors(path, 200, 5_368_709),
     "1MiB.gguf": lambda path: pair_gguf(path, MIB),
     "1GiB.gguf": lambda path: pair_gguf(path, 1024 * MIB),
 }
