@@ -27,20 +27,17 @@ def gather(info: TensorInfo, read: Read, slab: int = SLAB) -> Iterator[bytes]:
     a time: as many as fit a slab, so a transposed matrix is read in runs of many columns.
     """
     assert info.strides is not None
-    shape, strides, item = info.shape, info.strides, info.dtype.nbytes
     if not info.numel:
         return
+    # A scalar is a vector of one.
+    shape, strides, item = info.shape or (1,), info.strides or (1,), info.dtype.nbytes
     axis = _axis(shape, item, slab)
-    inner = prod(shape[axis + 1 :])
-    rows = max(1, slab // (inner * item))
+    rows = max(1, slab // (prod(shape[axis + 1 :]) * item))
     for outer in product(*map(range, shape[:axis])):
         at = sum(index * stride for index, stride in zip(outer, strides, strict=False))
-        for start in range(0, shape[axis] if shape else 1, rows):
-            count = min(rows, shape[axis] - start) if shape else 1
-            box = ((count, *shape[axis + 1 :]), strides[axis:]) if shape else ((), ())
-            out = np.empty(box[0], f"V{item}")
-            _fill(out, (at + start * (strides[axis] if shape else 0)) * item, box[1], read)
-            yield out.tobytes()
+        for start in range(0, shape[axis], rows):
+            box = (min(rows, shape[axis] - start), *shape[axis + 1 :])
+            yield _box(box, strides[axis:], (at + start * strides[axis]) * item, item, read)
 
 
 def _axis(shape: tuple[int, ...], item: int, slab: int) -> int:
@@ -53,8 +50,17 @@ def _axis(shape: tuple[int, ...], item: int, slab: int) -> int:
     return 0
 
 
+def _box(shape: tuple[int, ...], strides: tuple[int, ...], at: int, item: int, read: Read) -> bytes:
+    """The elements of a box in row-major order; they are read in the order of the file."""
+    order = sorted(range(len(shape)), key=lambda axis: -strides[axis])
+    kind = f"u{item}" if item in (1, 2, 4, 8) else f"V{item}"  # NumPy copies numbers faster
+    held = np.empty([shape[axis] for axis in order], kind)
+    _fill(held, at, tuple(strides[axis] for axis in order), read)
+    return held.transpose(np.argsort(order)).tobytes()
+
+
 def _fill(out: Array, at: int, strides: tuple[int, ...], read: Read) -> None:
-    """Fill ``out`` with the box of these strides (in elements) that begins at byte ``at``."""
+    """Fill ``out`` with the box of these strides (in elements, descending) from byte ``at`` on."""
     item = out.itemsize
     steps = [(size - 1) * stride for size, stride in zip(out.shape, strides, strict=True)]
     span = (sum(steps) + 1) * item
@@ -64,8 +70,10 @@ def _fill(out: Array, at: int, strides: tuple[int, ...], read: Read) -> None:
         apart = tuple(stride * item for stride in strides)
         out[...] = np.lib.stride_tricks.as_strided(flat, out.shape, apart, writeable=False)
         return
-    widest = max(range(len(steps)), key=lambda axis: (steps[axis] > 0) * strides[axis])
-    rest = strides[:widest] + strides[widest + 1 :]
-    turned = np.moveaxis(out, widest, 0)
-    for index in range(out.shape[widest]):
-        _fill(turned[index, ...], at + index * strides[widest] * item, rest, read)
+    step, inner = strides[0] * item, strides[1:]
+    if out.ndim == 2 and inner == (1,):  # rows that lie whole in the file
+        for index in range(out.shape[0]):
+            out[index] = np.frombuffer(read(at + index * step, out.shape[1] * item), out.dtype)
+        return
+    for index in range(out.shape[0]):
+        _fill(out[index, ...], at + index * step, inner, read)
