@@ -15,8 +15,8 @@ from weightkit.opening.folders import MAX_ENTRIES, Folder
 from weightkit.reports import FileDigests
 from weightkit.source import Source, os_errors
 
-PIECE = 1 << 18
-"""Bytes read at a time: they stay in the cache until they are hashed."""
+PIECE = 1 << 17
+"""Bytes read at a time: they are still in the cache when they are hashed, and need no new pages."""
 
 Tick = Callable[[int], None]
 

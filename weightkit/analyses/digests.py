@@ -25,8 +25,8 @@ from weightkit.values.streams import Held, spooled
 LEAF = 4 << 20
 ALGORITHM = f"wk1-sha256-tree-{LEAF}"
 """The name holds everything that changes the value: version, hash, tree and size of its leaves."""
-PIECE = 1 << 18
-"""Bytes read at a time: they stay in the cache until they are hashed."""
+PIECE = 1 << 17
+"""Bytes read at a time: they are still in the cache when they are hashed, and need no new pages."""
 MOST_PER_BYTE = 16
 """How many times the size of the files the elements may have (expanded views, overlaps)."""
 FREE = 1 << 30
