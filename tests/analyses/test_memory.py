@@ -308,6 +308,24 @@ def test_weights_that_agree_or_say_nothing_are_no_finding(tensors: list[TensorIn
     assert got.cache[0].kind == EXACT
 
 
+def test_an_absent_head_count_is_an_estimate_until_the_weights_confirm_it() -> None:
+    config = {key: item for key, item in LLAMA_3_1_8B.items() if key != "num_key_value_heads"}
+    alone = report(config)
+    assert alone.cache[0].kind == ESTIMATE
+    assert "num_key_value_heads is missing" in alone.cache[0].reason
+    height = "model.layers.0.self_attn.k_proj.weight"
+    agreed = report(config, [tensor(height, 4096, 4096)])
+    assert (agreed.cache[0].kind, agreed.notes) == (EXACT, ())
+    refuted = report(config, [tensor(height, 1024, 4096)])
+    assert refuted.cache[0].kind == UNKNOWN
+    assert "num_key_value_heads" in refuted.cache[0].reason
+
+
+def test_a_family_that_never_groups_its_heads_needs_no_confirmation() -> None:
+    config = {"model_type": "gpt2", "n_layer": 12, "n_head": 12, "n_embd": 768}
+    assert report(config, context=1).cache[0].kind == EXACT
+
+
 # What fits --------------------------------------------------------------------------------
 
 

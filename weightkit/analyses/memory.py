@@ -115,7 +115,7 @@ def cache_shape(config: Mapping[str, Any], inspection: Inspection) -> CacheShape
     return CacheShape("", unknown="config.json is missing", missing="config.json")
 
 
-_KEY_PROJECTION = re.compile(r"(?:\.k_proj|\.attn_k|\.key_proj)\.weight$")
+_KEY_PROJECTION = re.compile(r"(?:\.k_proj|\.attn_k|\.key_proj|\.wk)\.weight$")
 _OTHER_TOWERS = re.compile(r"vision|visual|audio|image|encoder|indexer|cross|talker|mtp")
 
 
@@ -127,16 +127,24 @@ def _checked(
         return shape, (finding("WK770", shape.unknown, path=path, subject=shape.missing),)
     rows = _key_rows(tensors)
     expected = {layer.kv_heads * layer.key_dim for layer, _ in shape.layers if layer.kv_heads}
-    latent = any(layer.latent for layer, _ in shape.layers)
-    if not rows or not expected or latent or rows in expected:
+    if not rows or not expected or any(layer.latent for layer, _ in shape.layers):
+        return _unconfirmed(shape), ()
+    if rows in expected:
         return shape, ()
     wanted = " or ".join(f"{number:,}" for number in sorted(expected)[:4])
-    message = f"the config gives keys of {wanted} elements per token, the weights have {rows:,}"
-    unknown = f"{message} (key-value heads × head_dim)"
+    name = "num_key_value_heads"
+    message = f"{name} × head_dim is {wanted} in the config, but keys have {rows:,} elements"
     return (
-        replace(shape, layers=(), unknown=unknown, missing="num_key_value_heads"),
-        (finding("WK771", message, path=path, subject="num_key_value_heads"),),
+        replace(shape, layers=(), unknown=message, missing=name),
+        (finding("WK771", message, path=path, subject=name),),
     )
+
+
+def _unconfirmed(shape: CacheShape) -> CacheShape:
+    """The shape as an estimate where it rests on a rule that the weights do not confirm."""
+    if not shape.unconfirmed:
+        return shape
+    return replace(shape, assumed=True, notes=(*shape.notes, shape.unconfirmed))
 
 
 def _key_rows(tensors: Iterable[TensorInfo]) -> int | None:

@@ -99,6 +99,7 @@ def _complete(shape: CacheShape, fields: Fields, source: str, path: str) -> Cach
         used={f"{path}{key}": value for key, value in fields.used.items()},
         notes=tuple(fields.notes),
         assumed=fields.assumed,
+        unconfirmed=fields.unconfirmed,
         context=_plain(fields, "context"),
         hidden=_plain(fields, "hidden"),
         heads=_plain(fields, "heads"),
@@ -167,7 +168,7 @@ def _labels_images(config: Mapping[str, Any]) -> bool:
 def _decoder(config: Mapping[str, Any], fields: Fields, model_type: str) -> CacheShape:
     family = FAMILY.get(model_type)
     if model_type in ENCODERS:  # one of them with is_decoder
-        family = Family("", multi_head=True)
+        family = Family("", multi_head=True, ungrouped=True)
     if family is None:
         known = f"model type {model_type!r}" if model_type else "the config names no model type; it"
         fields.assume(f"{known} is read by its field names alone")

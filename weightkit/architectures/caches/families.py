@@ -27,6 +27,8 @@ class Family(NamedTuple):
     """The head width is a field of its own and does not follow from the hidden size."""
     multi_head: bool = False
     """Without a key-value head count, every attention head has keys and values of its own."""
+    ungrouped: bool = False
+    """No model of the family has fewer key-value heads than attention heads, so none counts them."""
     defaults: Mapping[str, int] = {}
 
 
@@ -46,7 +48,7 @@ FAMILIES: tuple[Family, ...] = (
     # Every layer attends to everything.
     _text("llama yi aquila", 4096, 32, 32),
     _text("gemma", 3072, 28, 16, 16, head_dim=256),
-    _text("opt", 768, 12, 12),
+    _text("opt", 768, 12, 12)._replace(ungrouped=True),
     _text("phi", 2048, 24, 32),
     _text("granite granitemoe granitemoeshared", 4096, 32, 32),
     _text("glm4v_text", 4096, 40, 32, 2),
@@ -54,14 +56,18 @@ FAMILIES: tuple[Family, ...] = (
     _text("emu3_text_model", 4096, 32, 32, 8),
     _text("qwen3_vl_text", 4096, 32, 32, 32, head_dim=128),
     Family(
-        "gpt2 gpt-sw3 jais openai-gpt gpt_neo gpt_neox gpt_neox_japanese gptj codegen ctrl bloom persimmon "
-        "phi-msft biogpt xglm stablelm_epoch qwen internlm baichuan mpt olmo olmo2 olmoe flex_olmo "
-        "trocr musicgen_decoder musicgen_melody_decoder gptsan fuyu cohere moonvit "
-        "diffllama hunyuan_v1_dense hunyuan_v1_moe aria_text apertus arcee nemotron",
+        "gpt2 gpt-sw3 jais openai-gpt gpt_neo gpt_neox gpt_neox_japanese gptj codegen ctrl bloom "
+        "persimmon biogpt xglm stablelm_epoch qwen internlm baichuan mpt trocr musicgen_decoder "
+        "musicgen_melody_decoder gptsan fuyu moonvit",
+        multi_head=True, ungrouped=True,
+    ),
+    Family(
+        "phi-msft olmo olmo2 olmoe flex_olmo cohere diffllama hunyuan_v1_dense hunyuan_v1_moe "
+        "aria_text apertus arcee nemotron",
         multi_head=True,
     ),
     Family("gpt_bigcode"),
-    Family("falcon RefinedWeb RefinedWebModel", multi_head=True),
+    Family("falcon RefinedWeb RefinedWebModel", multi_head=True, ungrouped=True),
     Family("chatglm", multi_head=True, own_head_dim=True),
     Family(
         "ernie4_5_moe glm4_moe dbrx internlm2 internlm3 stablelm minicpm minimax_m2 bitnet "
@@ -127,7 +133,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("olmo3", kinds="last_full", period=4, multi_head=True),
     Family("afmoe", kinds="last_full", period=4, own_head_dim=True),
     Family("cwm granite_swa granitemoe_swa", kinds="first_full", period=4),
-    Family("modernbert-decoder", kinds="first_full", period=3, multi_head=True),
+    Family("modernbert-decoder", kinds="first_full", period=3, multi_head=True, ungrouped=True),
     Family("mimo_v2_flash mimo_v2", kinds="mimo", period=6, own_head_dim=True),
     Family("step3p5", kinds="full", own_head_dim=True),
     Family("llama4_text", kinds="chunked", period=4, own_head_dim=True, defaults={

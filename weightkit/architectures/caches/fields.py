@@ -185,6 +185,8 @@ class Fields:
         self.notes: list[str] = []
         self.assumed = False
         """Something had to be assumed: what follows from it is an estimate."""
+        self.unconfirmed = ""
+        """A rule of the loader stands in for an absent field; the weights may tell."""
 
     def names(self, name: str) -> tuple[str, ...]:
         """The keys under which the quantity ``name`` may stand."""

@@ -79,6 +79,8 @@ def _own_heads(fields: Fields, family: Family | None) -> int:
     if not explicit and (family is None or not family.multi_head):
         raise FieldError(key, "is missing")
     heads = fields.integer("heads")
+    if not explicit and family is not None and not family.ungrouped:
+        fields.unconfirmed = f"{key} is missing and taken as the attention heads"
     fields.used[f"{key} (as attention heads)"] = heads
     return heads
 

@@ -72,6 +72,8 @@ class CacheShape:
     """The field is there but cannot be used."""
     assumed: bool = False
     notes: tuple[str, ...] = ()
+    unconfirmed: str = ""
+    """What the loader's own rule makes of an absent field, to be held against the weights."""
     used: Mapping[str, Any] = field(default_factory=dict)
     context: int | None = None
     """The longest text the model was made for, in tokens."""
