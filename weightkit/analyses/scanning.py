@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from weightkit.analyses.configs import judge_index
 from weightkit.analyses.decompile import decompile
-from weightkit.analyses.folder import look
 from weightkit.analyses.listing import EVERYTHING, Wanted, list_files
 from weightkit.analyses.safety import judge, resolve, verdict
 from weightkit.collecting import paused_collection
 from weightkit.errors import AccessError, WeightkitError
 from weightkit.opening.examining import Examined, examine
 from weightkit.opening.recognition import promised
-from weightkit.reports import Finding, ProgramText, ScannedFile, ScanReport, SkippedFile
+from weightkit.reports import (
+    Examination,
+    Finding,
+    ProgramText,
+    ScannedFile,
+    ScanReport,
+    SkippedFile,
+)
 from weightkit.rules import Faults
 from weightkit.source import Reader, Source
 
@@ -84,7 +89,7 @@ def scan_file(path: str, *, explain: bool = False) -> ScannedFile:
     """Judge one file."""
     try:
         with Source(path) as source, paused_collection():
-            examined = examine(source, tensors=False, look=look)
+            examined = examine(source, tensors=False, look=_look)
             found = (*findings(examined), *metadata_findings(examined, source))
             source.check_unchanged()
             texts = tuple(program_texts(examined)) if explain else ()
@@ -123,8 +128,17 @@ def findings(examined: Examined) -> Iterator[Finding]:
 def metadata_findings(examined: Examined, source: Reader) -> Iterator[Finding]:
     """What the templates in the metadata of weight files would do."""
     for part in examined.all():
-        if part.index is not None:
+        if part.index is not None and part.index.metadata:
+            from weightkit.analyses.configs import judge_index
+
             yield from judge_index(part.index, source if part is examined else None)
+
+
+def _look(source: Reader, head: bytes) -> tuple[str, Examination] | None:
+    # Its tables take as long to load as a small checkpoint takes to scan.
+    from weightkit.analyses.folder import look
+
+    return look(source, head)
 
 
 def program_texts(examined: Examined) -> Iterator[ProgramText]:
