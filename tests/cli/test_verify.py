@@ -427,6 +427,7 @@ def test_a_manifest_that_was_altered_is_told_from_files_that_were(folder: Path) 
         b"[]",
         b"null",
         b"\xff\xfe",
+        '{"kind": "\U0001f600"}'.encode(),
         b'{"kind": 1, "kind": 2}',
         b"[" + b"{}," * 1_000_000 + b"{}]",
         b"1" * 5000,

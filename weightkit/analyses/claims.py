@@ -15,8 +15,11 @@ from weightkit.errors import FormatError
 from weightkit.reports import Manifest, ManifestFile, TensorDigest
 from weightkit.source import Source
 
-MAX_NBYTES = 64 << 20
-MAX_VALUES = 2_000_000
+MAX_NBYTES = 40 << 20
+"""Of a manifest: one of 100,000 tensors has 25 MB."""
+MAX_SUMS = 24 << 20
+"""Bytes of a list of checksums: 200,000 files. Python may need four times as much for text."""
+MAX_VALUES = 1_000_000
 """Of a JSON document: what bounds the memory that parsing it takes."""
 DIGITS = {"sha256": 64, "sha512": 128, "blake2b": 128, "blake3": 64, "git-sha1": 40}
 """Hexadecimal digits of each algorithm."""
@@ -35,8 +38,10 @@ def read_manifest(path: str) -> Manifest:
     Raises FormatError WK630 if it is none or disagrees with itself, WK620 if a path in it leaves the
     folder, AccessError if it cannot be read.
     """
-    raw = _whole(path)
+    raw = _whole(path, MAX_NBYTES)
     try:
+        if not raw.isascii():
+            raise _Refused("not ASCII, in which every manifest is written")
         if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
             raise _Refused(f"more than {MAX_VALUES} values")
         return _manifest(json.loads(raw, object_pairs_hook=_object))
@@ -49,10 +54,10 @@ def read_manifest(path: str) -> Manifest:
         raise
 
 
-def _whole(path: str) -> bytes:
+def _whole(path: str, limit: int) -> bytes:
     with Source(path) as source:
-        if source.size > MAX_NBYTES:
-            message = f"{source.size} bytes, more than {MAX_NBYTES}"
+        if source.size > limit:
+            message = f"{source.size} bytes, more than {limit}"
             raise FormatError(message, path=path, code="WK630")
         return source.pread(0, source.size)
 
@@ -156,7 +161,7 @@ _ESCAPES: Mapping[str, str] = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 def read_sums(path: str) -> bytes:
     """The content of a SHA256SUMS file; errors as :func:`read_manifest`."""
-    return _whole(path)
+    return _whole(path, MAX_SUMS)
 
 
 def sums(raw: bytes, path: str, folder: str) -> Claims:
@@ -184,7 +189,7 @@ def sums(raw: bytes, path: str, folder: str) -> Claims:
 
 
 def _lines(raw: bytes, path: str) -> list[str]:
-    if len(raw) > MAX_NBYTES or raw.count(b"\n") > MAX_VALUES:
+    if len(raw) > MAX_SUMS or raw.count(b"\n") > MAX_VALUES:
         raise FormatError("too long for a list of checksums", path=path, code="WK630")
     lines = os.fsdecode(raw).removesuffix("\n").split("\n")
     return [line.removesuffix("\r") for line in lines if line.strip() and line[0] != "#"]

@@ -119,11 +119,11 @@ def status(report: Verification) -> int:
 
 
 def _sums(path: str) -> bytes:
-    from weightkit.analyses.claims import MAX_NBYTES, read_sums
+    from weightkit.analyses.claims import MAX_SUMS, read_sums
 
     if path != "-":
         return read_sums(path)
-    return sys.stdin.buffer.read(MAX_NBYTES + 1) if sys.stdin is not None else b""
+    return sys.stdin.buffer.read(MAX_SUMS + 1) if sys.stdin is not None else b""
 
 
 def _same_content(
