@@ -29,7 +29,36 @@ def cleaned(table: Table) -> Table:
     return table._replace(rows=[[_cleaned(cell) for cell in row] for row in table.rows])
 
 
-def place(table: Table, width: int | None, bars: bool) -> list[Placed]:
+def unfolded(table: Table) -> list[list[str]]:
+    """The columns of ``table`` that have something in them, as padded texts under their titles.
+
+    For output without a width. By column, because a listing may have a hundred thousand rows.
+    """
+    columns = ([row[at] for row in table.rows] for at in range(len(table.columns)))
+    found = (_padded(*pair) for pair in zip(table.columns, columns, strict=True))
+    return [texts for texts in found if texts]
+
+
+def _padded(column: Column, here: list[Cell]) -> list[str]:
+    if any(isinstance(cell, Bar) for cell in here):
+        return []
+    texts = [cell if isinstance(cell, str) else text_of(cell) for cell in here]
+    whole = "".join(texts)
+    if not whole:
+        return []
+    if not (whole.isascii() and whole.isprintable()):
+        texts = [safe_text(text) for text in texts]
+    texts.insert(0, column.title)
+    if not whole.isascii():
+        width = min(max(map(cells, texts)), _WIDEST_PADDED)
+        return [pad(text, width, column.align) for text in texts]
+    width = min(max(map(len, texts)), _WIDEST_PADDED)
+    if column.align == RIGHT:
+        return [text.rjust(width) for text in texts]
+    return [text.ljust(width) for text in texts]
+
+
+def place(table: Table, width: int, bars: bool) -> list[Placed]:
     """The columns of a cleaned ``table`` that fit in ``width`` cells.
 
     Too wide a table first loses its droppable columns, then folds its widest column. Bars take
@@ -37,8 +66,6 @@ def place(table: Table, width: int | None, bars: bool) -> list[Placed]:
     """
     columns = [_natural(table, index) for index in range(len(table.columns))]
     shown = [placed for placed in columns if placed.width and (bars or not placed.bar)]
-    if width is None:
-        return [placed._replace(width=min(placed.width, _WIDEST_PADDED)) for placed in shown]
     while _total(shown) > width and any(placed.column.drop for placed in shown):
         shown.remove(max(shown, key=lambda placed: placed.column.drop))
     return _stretched(_folded(shown, width), width)

@@ -8,7 +8,7 @@ from typing import Any
 
 from weightkit.render import figures
 from weightkit.render.blocks import Bar, Block, Cell, Facts, Lines, Table, Title, text_of
-from weightkit.render.layout import GAP, Placed, cells, clean, cleaned, fold, pad, place
+from weightkit.render.layout import GAP, Placed, cells, clean, cleaned, fold, pad, place, unfolded
 from weightkit.render.surface import Surface, to_encoding
 
 
@@ -21,6 +21,9 @@ def render(blocks: Iterable[Block], surface: Surface) -> str:
 
 def table_lines(table: Table, surface: Surface) -> Iterator[str]:
     """The lines of a table: titles, rows, and what was left out."""
+    if surface.width is None:
+        yield from _unfolded_lines(table)
+        return
     table = cleaned(table)
     shown = place(table, surface.width, bars=surface.terminal)
     if not shown:
@@ -28,7 +31,15 @@ def table_lines(table: Table, surface: Surface) -> Iterator[str]:
     if any(placed.column.title for placed in shown):
         yield _row([placed.column.title for placed in shown], shown)
     for row in table.rows:
-        yield from _row_lines([row[placed.at] for placed in shown], shown, surface)
+        yield from _row_lines([row[placed.at] for placed in shown], shown)
+
+
+def _unfolded_lines(table: Table) -> Iterator[str]:
+    lines = map((" " * GAP).join, zip(*unfolded(table), strict=True))
+    if not any(column.title for column in table.columns):
+        next(lines, None)
+    for line in lines:
+        yield line.rstrip()
 
 
 def _title(block: Title, surface: Surface) -> Iterator[str]:
@@ -74,11 +85,8 @@ def _folded(text: str, surface: Surface, indent: int = 0) -> list[str]:
     return fold(text, surface.width - indent) if surface.width else [text]
 
 
-def _row_lines(row: Sequence[Cell], shown: Sequence[Placed], surface: Surface) -> Iterator[str]:
+def _row_lines(row: Sequence[Cell], shown: Sequence[Placed]) -> Iterator[str]:
     drawn = [_drawn(cell, placed.width) for cell, placed in zip(row, shown, strict=True)]
-    if surface.width is None:
-        yield _row(drawn, shown)
-        return
     folded = [fold(text, placed.width) for text, placed in zip(drawn, shown, strict=True)]
     for line in zip_longest(*folded, fillvalue=""):
         yield _row(line, shown)
