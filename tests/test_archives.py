@@ -464,11 +464,11 @@ def test_a_directory_too_large() -> None:
     counted = many + end64(150_002, len(many), 0, len(many)) + end
     large = bytes(1 << 27) + end64(1, 1 << 27, 0, 1 << 27) + end
     for blob in (counted, large):
-        started = time.monotonic()
+        started = time.process_time()
         with pytest.raises(FormatError) as caught:
             read(blob)
         assert caught.value.code == "WK002"
-        assert time.monotonic() - started < 5
+        assert time.process_time() - started < 5
 
 
 def test_is_zip() -> None:
@@ -484,12 +484,12 @@ def test_many_equal_names_take_no_time() -> None:
     body, record = ONE.header() + ONE.content, ONE.record(0)
     directory = record * 60_000
     ends = end64(60_000, len(directory), len(body), len(body) + len(directory))
-    started = time.monotonic()
+    started = time.process_time()
     zip_, codes = read(body + directory + ends + end_record(60_000, len(directory), len(body)))
     assert member(zip_, "a/x")
     assert {"WK405", "WK410"} <= set(codes)
     assert len(codes) < 100
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @given(st.data())

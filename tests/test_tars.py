@@ -185,11 +185,11 @@ def test_sparse_members_are_passed_over() -> None:
 
 
 def test_many_members_take_no_time() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(FormatError) as caught:
         read(member(b"a") * 100_002)
     assert caught.value.code == "WK002"
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 @given(st.integers(0), st.integers(0, 255), st.integers(0))

@@ -190,6 +190,6 @@ def test_the_file_that_auto_map_names_is_looked_for(tmp_path: Path) -> None:
     ids=["objects", "depth", "braces", "templates", "laughs", "flow", "items", "keys"],
 )
 def test_a_config_built_to_exhaust_is_answered(name: str, content: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     found_in(name, content)
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5

@@ -506,7 +506,7 @@ def test_activations_without_a_hidden_size_are_unknown() -> None:
     ],
 )
 def test_a_hostile_config_costs_little_and_leaves_the_weights(config: Any) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     got = report(config, budget=24 * GIB)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert got.weights[0].nbytes == 2 * TOTAL

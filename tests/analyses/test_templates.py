@@ -56,9 +56,9 @@ def test_a_chain_is_told_once() -> None:
     ids=["tangled sets", "items", "macros", "ifs", "comment", "text"],
 )
 def test_a_template_built_to_exhaust_is_answered(text: str) -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     judge(text, "t")
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_parsing_compiles_and_runs_nothing() -> None:

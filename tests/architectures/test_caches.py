@@ -199,9 +199,9 @@ def test_a_config_that_contradicts_itself_is_unknown(change: dict[str, Any], fie
     ],
 )  # fmt: skip
 def test_a_hostile_config_ends_soon_and_unknown(config: dict[str, Any]) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     shape = describe_config(config)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert shape.unknown
     assert len(shape.unknown) < 500
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -68,20 +66,3 @@ def test_the_package_alone_imports_nothing_of_itself() -> None:
     program = "import sys, weightkit; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert {name for name in run.stdout.split() if name.startswith("weightkit")} == {"weightkit"}
-
-
-def median_time(*command: str) -> float:
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, *command], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def test_help_takes_at_most_half_as_long_again_as_importing_click() -> None:
-    for _attempt in range(3):  # a busy machine may spoil one
-        ratio = median_time("-m", "weightkit", "--help") / median_time("-c", "import click")
-        if ratio <= 1.5:
-            break
-    assert ratio <= 1.5

@@ -404,10 +404,10 @@ def test_literals_that_are_none(text: str) -> None:
 
 
 def test_a_hostile_header_takes_no_time() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     for header in ["{" + "'a':1," * 150_000, "[" * 900_000, "'" + "\\" * 900_000, " " * 900_000]:
         assert examine(npy(header=header, version=(2, 0)))[1] in (["WK502"], ["WK502", "WK503"])
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3
 
 
 @given(st.integers(0), st.integers(0, 255))
