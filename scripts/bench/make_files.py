@@ -16,6 +16,7 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,108 @@ def write_legacy(path: Path, tensors: int, elements: int) -> None:
     hole(path, end)
 
 
+HIDDEN, ROUTED, EXPERTS, LAYERS, DENSE, VOCABULARY = 7168, 2048, 256, 61, 3, 129_280
+DEEPSEEK_CONFIG = {
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "first_k_dense_replace": DENSE,
+    "hidden_size": HIDDEN,
+    "kv_lora_rank": 512,
+    "model_type": "deepseek_v3",
+    "moe_intermediate_size": ROUTED,
+    "n_routed_experts": EXPERTS,
+    "n_shared_experts": 1,
+    "num_attention_heads": 128,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": LAYERS,
+    "num_nextn_predict_layers": 1,
+    "q_lora_rank": 1536,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "quantization_config": {"fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]},
+    "v_head_dim": 128,
+    "vocab_size": VOCABULARY,
+}
+
+
+def deepseek_tensors() -> Iterator[tuple[str, str, list[int]]]:
+    """Name, type and shape of the 91,991 tensors of DeepSeek-V3 in FP8."""
+
+    def linear(name: str, out: int, into: int) -> Iterator[tuple[str, str, list[int]]]:
+        yield f"{name}.weight", "F8_E4M3", [out, into]
+        yield f"{name}.weight_scale_inv", "F32", [-(-out // 128), -(-into // 128)]
+
+    def feed_forward(name: str, wide: int) -> Iterator[tuple[str, str, list[int]]]:
+        yield from linear(f"{name}.gate_proj", wide, HIDDEN)
+        yield from linear(f"{name}.up_proj", wide, HIDDEN)
+        yield from linear(f"{name}.down_proj", HIDDEN, wide)
+
+    def vector(name: str, size: int = HIDDEN) -> tuple[str, str, list[int]]:
+        return f"{name}.weight", "BF16", [size]
+
+    yield "model.embed_tokens.weight", "BF16", [VOCABULARY, HIDDEN]
+    for number in range(LAYERS + 1):
+        layer = f"model.layers.{number}"
+        attention = f"{layer}.self_attn"
+        yield from linear(f"{attention}.q_a_proj", 1536, HIDDEN)
+        yield vector(f"{attention}.q_a_layernorm", 1536)
+        yield from linear(f"{attention}.q_b_proj", 24_576, 1536)
+        yield from linear(f"{attention}.kv_a_proj_with_mqa", 576, HIDDEN)
+        yield vector(f"{attention}.kv_a_layernorm", 512)
+        yield from linear(f"{attention}.kv_b_proj", 32_768, 512)
+        yield from linear(f"{attention}.o_proj", HIDDEN, 16_384)
+        yield vector(f"{layer}.input_layernorm")
+        yield vector(f"{layer}.post_attention_layernorm")
+        if number < DENSE:
+            yield from feed_forward(f"{layer}.mlp", 18_432)
+            continue
+        yield f"{layer}.mlp.gate.weight", "BF16", [EXPERTS, HIDDEN]
+        yield f"{layer}.mlp.gate.e_score_correction_bias", "F32", [EXPERTS]
+        yield from feed_forward(f"{layer}.mlp.shared_experts", ROUTED)
+        for expert in range(EXPERTS):
+            yield from feed_forward(f"{layer}.mlp.experts.{expert}", ROUTED)
+    yield vector("model.norm")
+    yield "lm_head.weight", "BF16", [VOCABULARY, HIDDEN]
+    last = f"model.layers.{LAYERS}"
+    yield f"{last}.embed_tokens.weight", "BF16", [VOCABULARY, HIDDEN]
+    yield from (vector(f"{last}.{name}") for name in ("enorm", "hnorm", "shared_head.norm"))
+    yield f"{last}.eh_proj.weight", "BF16", [HIDDEN, 2 * HIDDEN]
+    yield f"{last}.shared_head.head.weight", "BF16", [VOCABULARY, HIDDEN]
+
+
+def deepseek(folder: Path, shards: int = 138) -> None:
+    """DeepSeek-V3 as a sparse checkpoint: 688 GB in 138 shards that take up their headers."""
+    folder.mkdir()
+    sizes = {"F8_E4M3": 1, "BF16": 2, "F32": 4}
+    tensors = [
+        (name, kind, shape, sizes[kind] * prod(shape)) for name, kind, shape in deepseek_tensors()
+    ]
+    total = sum(nbytes for *_, nbytes in tensors)
+    weight_map: dict[str, str] = {}
+    headers: list[dict[str, Any]] = [{} for _ in range(shards)]
+    ends = [0] * shards
+    done = 0
+    for name, kind, shape, nbytes in tensors:
+        shard = done * shards // total
+        end = ends[shard] + nbytes
+        headers[shard][name] = {"dtype": kind, "shape": shape, "data_offsets": [ends[shard], end]}
+        weight_map[name] = f"model-{shard + 1:05}-of-{shards:06}.safetensors"
+        ends[shard] = end
+        done += nbytes
+    for shard, header in enumerate(headers):
+        text = json.dumps(
+            {"__metadata__": {"format": "pt"}, **header}, separators=(",", ":")
+        ).encode()
+        text += b" " * (-len(text) % 8)
+        path = folder / f"model-{shard + 1:05}-of-{shards:06}.safetensors"
+        path.write_bytes(len(text).to_bytes(8, "little") + text)
+        hole(path, 8 + len(text) + ends[shard])
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+    (folder / "config.json").write_text(json.dumps(DEEPSEEK_CONFIG))
+
+
 FILES: dict[str, Callable[[Path], None]] = {
+    "deepseek-v3": deepseek,
     "vocabulary.gguf": vocabulary_gguf,
     "many.pt": lambda path: write_torch(path, MANY, 64),
     "many-legacy.pt": lambda path: write_legacy(path, MANY, 64),

@@ -86,7 +86,33 @@ def growth(suffix: str) -> Row:
     )
 
 
+DECODE_HEADERS = """
+import json, sys
+from pathlib import Path
+for path in sorted(Path(sys.argv[1]).glob("*.safetensors")):
+    with path.open("rb") as file:
+        json.loads(file.read(int.from_bytes(file.read(8), "little")))
+"""
+
+
+def scanned(work: str, file: str, ratio: float) -> Row:
+    """Beside picklescan, which must be on the PATH."""
+    ours, theirs = (*WEIGHTKIT, "scan", "{file}"), ("picklescan", "-p", "{file}")
+    return Row(work, ours, theirs, file, ratio=ratio, note="against picklescan")
+
+
 ROWS = [
+    Row(
+        "inspect DeepSeek-V3 in FP8: 91,991 tensors in 138 shards, 688 GB",
+        (*WEIGHTKIT, "inspect", "{file}"),
+        (PYTHON, "-c", DECODE_HEADERS, "{file}"),
+        "deepseek-v3",
+        ratio=4.5,
+        peak_mib=250,
+        note="against reading and JSON-decoding its headers",
+    ),
+    scanned("scan a 1 GiB `.pt` with 300 tensors", "1GiB.pt", 1),
+    scanned("scan a `.pt` with 20,000 tensors", "many.pt", 1 / 3),
     Row(
         "`weightkit --help`",
         (*WEIGHTKIT, "--help"),
