@@ -123,6 +123,12 @@ ONE: dict[str, bytes] = {
     "WK811": name("mylib.f") + STOP,
     "WK812": call("collections.OrderedDict", number(1), number(2)) + STOP,
     "WK813": NONE + b"Q.",
+    "WK816": call("numpy.dtype", text("O8"), b"\x89", b"\x88")
+    + tuple_of(
+        *(number(3), text("|"), NONE, NONE, NONE, number(-1), number(-1), number(0)),
+    )
+    + BUILD
+    + STOP,
 }
 
 
@@ -156,26 +162,45 @@ STORAGE = (
 )
 ONE_ITEM = tuple_of(number(1))
 TENSOR = call("torch._utils._rebuild_tensor", STORAGE, number(0), ONE_ITEM, ONE_ITEM)
+
+
+def dtype(code: str, *state: bytes) -> bytes:
+    """An element type of NumPy, with the state that NumPy gives it unless another is given."""
+    head = (number(3), text("<"), NONE, NONE, NONE, number(-1), number(-1), number(0))
+    made = call("numpy.dtype", text(code), b"\x89", b"\x88")
+    return made + tuple_of(*(state or head)) + BUILD
+
+
 ARGUMENTS: dict[str, list[bytes]] = {
-    "_storage_first": [STORAGE, number(0), ONE_ITEM, ONE_ITEM],
-    "_rebuilt_first": [TENSOR, b"\x88", EMPTY_DICT],
-    "_layouts": [name("torch.sparse_coo"), tuple_of(TENSOR, TENSOR, ONE_ITEM)],
-    "_dtype_first": [name("torch.float32"), ONE_ITEM, ONE_ITEM],
-    "_class_first": [name("torch.Tensor")],
+    "storage_first": [STORAGE, number(0), ONE_ITEM, ONE_ITEM],
+    "rebuilt_first": [TENSOR, b"\x88", EMPTY_DICT],
+    "layouts": [name("torch.sparse_coo"), tuple_of(TENSOR, TENSOR, ONE_ITEM)],
+    "dtype_first": [name("torch.float32"), ONE_ITEM, ONE_ITEM],
+    "class_first": [name("torch.Tensor")],
     "_rebuilt": [
         name("torch._utils._rebuild_tensor"),
         name("torch.Tensor"),
         tuple_of(STORAGE, number(0), ONE_ITEM, ONE_ITEM),
         EMPTY_DICT,
     ],
-    "_plains": [text("1")],
-    "_iterable": [list_of(tuple_of(text("a"), number(1)))],
-    "_factory": [name("builtins.list")],
-    "_latin1": [text("ab"), text("latin1")],
-    "_array": [name("numpy.ndarray"), tuple_of(number(0)), raw(b"b")],
-    "_reconstructed": [name("collections.OrderedDict"), name("builtins.object"), NONE],
-    "_generator": [text("MT19937")],
-    "_any": [],
+    "plains": [text("1")],
+    "iterable": [list_of(tuple_of(text("a"), number(1)))],
+    "factory": [name("builtins.list")],
+    "latin1": [text("ab"), text("latin1")],
+    "maker": [name("numpy.ndarray"), tuple_of(number(0)), raw(b"b")],
+    "masked_maker": [
+        *(name("numpy.ma.core.MaskedArray"), name("numpy.ndarray")),
+        *(tuple_of(number(0)), raw(b"b")),
+    ],
+    "scalar": [dtype("f4"), raw(b"abcd")],
+    "from_buffer": [raw(b"abcd"), dtype("f4"), ONE_ITEM, text("C")],
+    "dtype": [text("f4"), b"\x89", b"\x88"],
+    "bounded": [raw(b"ab")],
+    "items": [list_of(number(1)), number(2)],
+    "_new_object": [name("collections.OrderedDict")],
+    "reconstructed": [name("collections.OrderedDict"), name("builtins.object"), NONE],
+    "generator": [text("MT19937")],
+    "anything": [],
 }
 
 

@@ -14,6 +14,7 @@ from weightkit.analyses.decompile import call_text, expression
 from weightkit.analyses.stdlib import RENAMED_MODULES, RENAMED_NAMES
 from weightkit.analyses.trust import TRUSTED, Danger, Trust, danger
 from weightkit.analyses.trust.dangers import NESTED
+from weightkit.analyses.trust.trusted import StateCheck
 from weightkit.programs import Blob, Call, Global, Group, Pairs, Persistent, Program, Text
 from weightkit.reports import Finding
 from weightkit.rules import Faults
@@ -37,6 +38,10 @@ _CALLS = frozenset(["REDUCE", "NEWOBJ", "NEWOBJ_EX", "INST", "OBJ"])
 _MAKES = frozenset(["NEWOBJ", "NEWOBJ_EX"])
 """These run ``__new__`` of a class alone: for most, no line of its own code."""
 _FILLS = frozenset(["APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"])
+
+
+_WITH_STATE = ("torch._tensor._rebuild_from_type", "torch._utils._rebuild_parameter_with_state")
+"""They set the attributes that their fourth argument names."""
 
 
 class Name(NamedTuple):
@@ -138,8 +143,10 @@ class _Judgement:
     def trusted_call(self, call: Call, name: Name, trust: Trust) -> None:
         args = call.args
         if type(args) is tuple and trust.call is not None and trust.call(args):
-            if name.path.startswith("torch._tensor._rebuild_from_type") and len(args) > 3:
+            if name.path.startswith(_WITH_STATE) and len(args) > 3:
                 self.special(call, args[3], args[1])
+            if call.kwargs is not None and not _is_empty(call.kwargs):
+                self.say("WK812", call, f"{name.path} with keywords", subject=name.path)
             return
         if trust.new and call.opcode != "REDUCE":
             return
@@ -230,7 +237,18 @@ class _Judgement:
                 self.patches(call, owner)
             else:
                 self.say("WK812", call, f"gives a state to {name.path}", subject=name.path)
+        elif name.trust is not None and name.trust.state is not None:
+            self.state(call, owner, name, name.trust.state)
         self.special(call, call.args, owner.target)
+
+    def state(self, call: Call, owner: Call, name: Name, check: StateCheck) -> None:
+        if check(owner, call.args):
+            return
+        if name.path == "numpy.dtype":
+            effect = "makes NumPy take bytes of the file for memory addresses"
+            self.say("WK816", call, "an element type that contradicts itself", name.path, effect)
+        else:
+            self.say("WK812", call, f"gives an odd state to {name.path}", subject=name.path)
 
     def special(self, call: Call, state: Any, owner: Any) -> None:
         for key in special_keys(state):
@@ -320,6 +338,10 @@ def _class_of(made: Call) -> Global:
         first = made.args[0]
         return first if type(first) is Global else target
     return target
+
+
+def _is_empty(kwargs: Any) -> bool:
+    return type(kwargs) is Pairs and not kwargs.items
 
 
 def special_keys(state: Any) -> Iterator[str]:

@@ -115,4 +115,12 @@ RULES = [
         "What was not read was not judged.",
         DO_NOT_LOAD,
     ),
+    Rule(
+        "WK816",
+        "pickle-corrupt-dtype",
+        "danger",
+        "The state of a NumPy element type contradicts itself.",
+        "NumPy believes it without a check: memory is corrupted, which can be made to run code.",
+        DO_NOT_LOAD,
+    ),
 ]

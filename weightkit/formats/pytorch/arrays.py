@@ -21,6 +21,9 @@ def array_dtype(node: Any) -> tuple[DType, str]:
     if type(node) is not Call or name_of(node.target) not in ("numpy.dtype", "numpy._core.dtype"):
         raise Malformed("no dtype where one must be")
     code = text_of(node.args[0])
+    if code in _RECORDS and type(node.state) is tuple and len(node.state) > 5:
+        code = f"V{text_of(node.state[5])}"
+    code = code.removeprefix("ml_dtypes.")
     order = "<"
     if type(node.state) is tuple and len(node.state) > 1:
         order = text_of(node.state[1])
@@ -28,6 +31,7 @@ def array_dtype(node: Any) -> tuple[DType, str]:
     return dtype, "big" if order == ">" or code.startswith(">") else "little"
 
 
+_RECORDS = {"numpy.record", "numpy.core.records.record", "numpy._core.records.record"}
 _KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
 
 
@@ -41,8 +45,8 @@ def _numpy_code(code: str) -> DType:
     if kind in "SUVMmOa" and len(size) < 10 and (size.isdigit() or not size):
         unit = 4 if kind == "U" else 1
         return opaque(code, unit * int(size or 0))
-    if code in NUMPY:  # ml_dtypes: "bfloat16", "float8_e4m3fn"
-        return NUMPY[code]
+    if code in NUMPY:  # ml_dtypes: "bfloat16", "float8_e4m3fn"; it gives each int4 a byte
+        return NUMPY[code] if NUMPY[code].items == 1 else opaque(code, 1)
     raise Malformed(f"{code[:20]!r} is no dtype")
 
 
