@@ -11,7 +11,7 @@ from typing import Any
 from weightkit.dtypes import DTYPES, NUMPY, DType, opaque
 from weightkit.formats.pytorch.tensors import NOWHERE, Malformed, OutsideStorage, Rebuild, Tensors
 from weightkit.formats.pytorch.values import integers, name_of, text_of
-from weightkit.programs import Blob, Call, Text
+from weightkit.programs import Blob, Call, Global, Text
 from weightkit.source import Reader
 from weightkit.tensors import NESTED, RAW, Extent, TensorInfo
 
@@ -21,9 +21,10 @@ def array_dtype(node: Any) -> tuple[DType, str]:
     if type(node) is not Call or name_of(node.target) not in ("numpy.dtype", "numpy._core.dtype"):
         raise Malformed("no dtype where one must be")
     code = text_of(node.args[0])
-    if code in _RECORDS and type(node.state) is tuple and len(node.state) > 5:
-        code = f"V{text_of(node.state[5])}"
-    code = code.removeprefix("ml_dtypes.")
+    if type(node.args[0]) is Global:
+        code = code.rpartition(".")[2]
+        if code not in NUMPY and type(node.state) is tuple and len(node.state) > 5:
+            code = f"V{text_of(node.state[5])}"  # numpy.record, ml_dtypes.int4: its size is known
     order = "<"
     if type(node.state) is tuple and len(node.state) > 1:
         order = text_of(node.state[1])
@@ -31,7 +32,6 @@ def array_dtype(node: Any) -> tuple[DType, str]:
     return dtype, "big" if order == ">" or code.startswith(">") else "little"
 
 
-_RECORDS = {"numpy.record", "numpy.core.records.record", "numpy._core.records.record"}
 _KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
 
 
@@ -45,8 +45,8 @@ def _numpy_code(code: str) -> DType:
     if kind in "SUVMmOa" and len(size) < 10 and (size.isdigit() or not size):
         unit = 4 if kind == "U" else 1
         return opaque(code, unit * int(size or 0))
-    if code in NUMPY:  # ml_dtypes: "bfloat16", "float8_e4m3fn"; it gives each int4 a byte
-        return NUMPY[code] if NUMPY[code].items == 1 else opaque(code, 1)
+    if code in NUMPY:  # ml_dtypes: "bfloat16", "float8_e4m3fn"
+        return NUMPY[code]
     raise Malformed(f"{code[:20]!r} is no dtype")
 
 
