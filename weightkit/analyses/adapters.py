@@ -96,7 +96,7 @@ def recognise(
     ranks = tuple(sorted({update.rank for update in updates}))
     modules = {_module(member.name) for item in parts for member in item.fold.members}
     adapter = Adapter(
-        method=_method(parts, config),
+        method=_method(parts or counted, config),
         ecosystem=_ecosystem(parts, config, metadata),
         modules=len(modules),
         targets=_targets(modules),

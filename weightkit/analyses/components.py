@@ -6,13 +6,13 @@ beside it and the config; the rules are rows of :mod:`weightkit.architectures`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
 from weightkit.analyses.folding import Fold, fold
 from weightkit.analyses.naming import Matcher
-from weightkit.analyses.scene import NORMALISED_WEIGHTS, WEIGHTS, Scene, layer_segment
+from weightkit.analyses.scene import MAX_NAME, NORMALISED_WEIGHTS, WEIGHTS, Scene, layer_segment
 from weightkit.architectures import adapters, ggml, language, leaves, quantizers, regions
 from weightkit.architectures.rows import Row, expand
 from weightkit.tensors import TensorInfo
@@ -20,6 +20,10 @@ from weightkit.tensors import TensorInfo
 VECTORS = ("norm", "lora", "other")
 """Components that have one-dimensional weights of their own."""
 PARAMETER, BIAS, BUFFER, BOOKKEEPING = "parameter", "bias", "buffer", "bookkeeping"
+
+
+MAX_KINDS = 50_000
+"""Kinds of names that are looked at; the biggest published models have some hundreds."""
 
 
 class Classified(NamedTuple):
@@ -46,6 +50,10 @@ class Kin(NamedTuple):
     expert_role: str
     kind: str
     rule: str
+
+
+UNREAD = Kin("other", "main", None, None, "", PARAMETER, "one of too many kinds of names")
+"""What tensors are that come after :data:`MAX_KINDS`."""
 
 
 def classify(
@@ -76,8 +84,35 @@ def classify(
 
 def classify_folds(scene: Scene) -> list[tuple[Fold, Kin]]:
     """Like :func:`classify` for folds; one that mixes kinds of modules comes back in parts."""
-    groups = [group for groups in scene.by_template.values() for group in groups]
-    return [(part, kin_of(part, scene)) for group in groups for part in scene.split(group)]
+    known: dict[Hashable, Kin] = {}
+    found = []
+    for groups in scene.by_template.values():
+        for group in groups:
+            for part in scene.split(group):
+                key = _likeness(part, scene)
+                if key not in known:
+                    if len(known) >= MAX_KINDS:
+                        found.append((part, UNREAD))
+                        continue
+                    known[key] = kin_of(part, scene)
+                found.append((part, known[key]))
+    return found
+
+
+def _likeness(group: Fold, scene: Scene) -> Hashable:
+    """What decides about a fold: folds that differ only in sizes need no second look."""
+    shape = group.shape
+    segments = group.segments
+    return (
+        group.template,
+        len(shape),
+        group.dtype.name,
+        prod(shape) == max(shape, default=1),
+        prod(shape) > 1,
+        shape[:1] == (scene.vocabulary,),
+        _rank(group, segments, scene) if segments[-1] == "bias" else 0,
+        scene.predicts_further(group),
+    )
 
 
 MODULES = Matcher([*adapters.ROWS, *language.ROWS])
@@ -122,6 +157,8 @@ CONDITIONS: dict[str, Callable[[Place], bool]] = {
 
 def kin_of(group: Fold, scene: Scene) -> Kin:
     """Classify one fold of those that ``scene.split`` gives."""
+    if len(group.template) > MAX_NAME:
+        return Kin("other", "main", None, None, "", PARAMETER, "a name too long to be one")
     segments = tuple(group.template.lower().split("."))
     rank = _rank(group, segments, scene)
     role, expert = _expert(group, segments)
@@ -140,19 +177,12 @@ def _rank(group: Fold, segments: tuple[str, ...], scene: Scene) -> int:
     if segments[-1] != "bias":
         return len(group.shape)
     for names in (WEIGHTS, NORMALISED_WEIGHTS):
-        weights = scene.siblings(group, *names)
-        if len({len(weight.shape) for weight in weights}) == 1:
-            return len(weights[0].shape)
-        if weights:
-            return _rank_by_name(group, weights)
-    return 0
-
-
-def _rank_by_name(group: Fold, weights: Sequence[Fold]) -> int:
-    module = group.members[0].name.rpartition(".")[0]
-    for weight in weights:
-        if any(member.name.rpartition(".")[0] == module for member in weight.members):
-            return len(weight.shape)
+        ranks = scene.ranks_of(group, *names)
+        if len(ranks) == 1:
+            return next(iter(ranks))
+        if ranks:
+            module = group.members[0].name.rpartition(".")[0]
+            return scene.rank_by_module(group, *names).get(module, 0)
     return 0
 
 
@@ -179,15 +209,11 @@ def _kind(
 
 def _auxiliary(group: Fold, segments: tuple[str, ...], scene: Scene) -> quantizers.Auxiliary | None:
     def allowed(row: quantizers.Auxiliary, begin: int, end: int) -> bool:
-        if end != len(segments) - 1:
-            return False
         if row.when == "small" and group.numel > 1:
             return False
-        return not row.beside or any(
-            _is_packed(fold) for fold in scene.siblings(group, *_names_beside(row, group))
-        )
+        return not row.beside or scene.packs(group, *_names_beside(row, group))
 
-    match = AUXILIARIES.find(segments, allowed)
+    match = AUXILIARIES.find(segments, allowed, last=True)
     return match[0] if match else None
 
 
@@ -198,24 +224,18 @@ def _names_beside(row: quantizers.Auxiliary, group: Fold) -> list[str]:
     return [name.replace("*", stem) for name in row.beside.split()]
 
 
-def _is_packed(group: Fold) -> bool:
-    return group.dtype.kind != "float" or group.dtype.nbytes == 1
-
-
 def _buffer(group: Fold, segments: tuple[str, ...], scene: Scene) -> tuple[str, str] | None:
     flat = scene.flat and segments[-1] in ("weight", "bias")
     named = segments[:-1] if flat else segments
 
     def allowed(row: Row, begin: int, end: int) -> bool:
-        if end != len(named) - 1:
-            return False
         return not row.when or CONDITIONS[row.when](Place(scene, group, named, begin, end, 0))
 
-    match = (FLAT_BUFFERS if flat else BUFFERS).find(named, allowed)
+    match = (FLAT_BUFFERS if flat else BUFFERS).find(named, allowed, last=True)
     if match is not None:
         return match[0].component, f"{match[0].pattern} is a buffer"
     integer = group.dtype.kind in ("int", "uint") and group.dtype.nbytes == 8
-    if group.dtype.kind == "bool" or integer:
+    if group.dtype.kind == "bool" or (integer and segments[-1] not in quantizers.PACKED):
         return "other", "integers that are no packed weight"
     return None
 
@@ -224,8 +244,8 @@ def _is_frozen(group: Fold, scene: Scene) -> bool:
     return (
         len(group.shape) == 1
         and any(name in scene.model_type for name in leaves.FROZEN_NORMS)
-        and bool(scene.siblings(group, "running_mean"))
-        and not scene.siblings(group, "num_batches_tracked")
+        and scene.has_sibling(group, "running_mean")
+        and not scene.has_sibling(group, "num_batches_tracked")
     )
 
 
@@ -300,7 +320,7 @@ def _by_shape(group: Fold, segments: tuple[str, ...], rank: int, scene: Scene) -
     if rank == 1 and not any(part in language.SLOPES for part in segments):
         return "norm", "a vector as weight"
     if rank == 2 and scene.vocabulary and group.shape[0] == scene.vocabulary:
-        if any(name in template for template in scene.by_template for name in regions.TOKEN_TABLES):
+        if scene.has_token_table:
             return "output_head", "a row per token, beside an embedding"
         return "embedding", "a row per token"
     if rank == 2:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from weightkit.analyses import adapters, experts, pipelines, structure, summary, tables
 from weightkit.analyses.aliases import repeated_elements, repeated_nbytes, tied_groups
-from weightkit.analyses.components import BIAS, BUFFER, PARAMETER, classify_folds
+from weightkit.analyses.components import (
+    BIAS,
+    BUFFER,
+    MAX_KINDS,
+    PARAMETER,
+    UNREAD,
+    classify_folds,
+)
 from weightkit.analyses.folding import fold
 from weightkit.analyses.quantization import Counted, count
 from weightkit.analyses.runs import Run, runs_of
@@ -65,6 +74,23 @@ _STATE_LIMIT = 1 << 12
 
 def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False) -> Inspection:
     """Describe a checkpoint; ``by`` chooses the shares, ``rows`` lists every tensor."""
+    with _no_collection():
+        return _inspect(checkpoint, by, rows)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the garbage collector: what is made here is kept, and it would look at all of it."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _inspect(checkpoint: Checkpoint, by: str, rows: bool) -> Inspection:
     config = main_config(checkpoint)
     faults = Faults(checkpoint.path)
     found = _analyse(checkpoint, config, faults)
@@ -100,7 +126,7 @@ def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False
         shares=tables.shares(counted, by, checkpoint.files),
         by=by,
         rows=tables.rows(counted, checkpoint.tensors, checkpoint.files, tied) if rows else None,
-        parts=tuple(inspect(part, by=by, rows=rows) for part in checkpoint.parts),
+        parts=tuple(_inspect(part, by, rows) for part in checkpoint.parts),
     )
     return pipelines.whole(report)
 
@@ -130,7 +156,10 @@ def _analyse(checkpoint: Checkpoint, config: Mapping[str, Any], faults: Faults) 
     metadata = checkpoint.metadata
     scene = Scene(fold(checkpoint.tensors), config, metadata, checkpoint.format)
     settings = quantization_settings(checkpoint, config)
-    counted = count(classify_folds(scene), scene, settings, read, faults)
+    kinds = classify_folds(scene)
+    if any(kin is UNREAD for _, kin in kinds):
+        faults.add("WK705", f"more than {MAX_KINDS:,} kinds of names; the rest counts as other")
+    counted = count(kinds, scene, settings, read, faults)
     real = [item for item in counted if item.kin.kind in (PARAMETER, BIAS)]
     mixture = experts.mixture(real, config, metadata)
     tied = tied_groups(checkpoint.tensors)

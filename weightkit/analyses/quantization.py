@@ -15,7 +15,8 @@ from weightkit.analyses import packings
 from weightkit.analyses.components import BOOKKEEPING, BUFFER, Kin
 from weightkit.analyses.folding import Fold
 from weightkit.analyses.packings import SHAPES, STORED, Evidence, Packed
-from weightkit.analyses.scene import Scene
+from weightkit.analyses.scene import Scene, module_prefix
+from weightkit.architectures.quantizers import COMPANIONS
 from weightkit.architectures.rows import segment_matches
 from weightkit.errors import WeightkitError
 from weightkit.rules import Faults
@@ -86,13 +87,14 @@ def count(
     tensor (some layouts store shapes as data).
     """
     content = _Content(read_bytes)
+    companions = _Companions(scene)
     counted: list[Counted] = []
     for group, kin in folds:
         layout = None if kin.kind in (BOOKKEEPING, BUFFER) else layout_of(group, scene)
         if layout is None:
             counted.append(_plain(group, kin, settings, scene, faults))
             continue
-        for part, beside in _with_siblings(group, scene):
+        for part, beside in companions.parts(group):
             packed = Packed(part, beside, _own(settings, part), content)
             total, why = _decide(packed, layout, faults)
             counted.append(Counted(part, kin, total, layout.method, why))
@@ -139,7 +141,7 @@ def layout_of(group: Fold, scene: Scene) -> Layout | None:
         if segment_matches(layout.leaf, leaf) and kinds & set(layout.kinds.split()):
             stem = leaf.removesuffix(layout.leaf[1:]) if layout.leaf[0] == "*" else ""
             names = [name.replace("*", stem) for name in layout.beside.split()]
-            if not names or scene.siblings(group, *names):
+            if not names or scene.has_sibling(group, *names):
                 return layout
     return None
 
@@ -151,61 +153,69 @@ def _own(settings: Mapping[str, Any], group: Fold) -> Mapping[str, Any]:
     return {**settings, **own} if isinstance(own, Mapping) else settings
 
 
-def _with_siblings(group: Fold, scene: Scene) -> Iterator[tuple[Fold, dict[str, Fold]]]:
-    """The fold in parts whose members all have siblings of the same shapes."""
-    beside = scene.beside(group)
-    if _uniform(beside) and not _listed(scene, group):
-        yield group, {name: folds[0] for name, folds in beside.items()}
-        return
-    module_of = {name: _by_module(folds, name) for name, folds in beside.items()}
-    parts: dict[tuple[int | str, ...], list[int]] = {}
-    for at, member in enumerate(group.members):
-        module = member.name.rpartition(".")[0]
-        own = module if _listed(scene, group) else ""
-        key: tuple[int | str, ...] = (
-            own,
-            *(by_module.get(module, -1) for by_module in module_of.values()),
-        )
-        parts.setdefault(key, []).append(at)
-    for key, members in parts.items():
-        found = {
-            name: folds[index]
-            for (name, folds), index in zip(beside.items(), key[1:], strict=True)
-            if isinstance(index, int) and index >= 0
-        }
-        yield group.part(members), found
+class _Companions:
+    """Finds what stands beside packed weights, once for all modules of one name."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._by_module: dict[str, dict[str, int]] = {}
+
+    def parts(self, group: Fold) -> Iterator[tuple[Fold, dict[str, Fold]]]:
+        """The fold in parts whose members all have companions of the same shapes."""
+        beside = self._beside(group)
+        own = _listed(self.scene)
+        original = self.scene.by_template[group.template]
+        if not own and len(original) == 1 and _uniform(original[0], beside):
+            yield group, {name: folds[0] for name, folds in beside.items()}
+            return
+        parts: dict[tuple[int | str, ...], list[int]] = {}
+        for at, member in enumerate(group.members):
+            module = member.name.rpartition(".")[0]
+            places = (self._places(group, name).get(module, -1) for name in beside)
+            key: tuple[int | str, ...] = (module if own else "", *places)
+            parts.setdefault(key, []).append(at)
+        for key, members in parts.items():
+            found = {
+                name: folds[index]
+                for (name, folds), index in zip(beside.items(), key[1:], strict=True)
+                if isinstance(index, int) and index >= 0
+            }
+            yield group.part(members), found
+
+    def _beside(self, group: Fold) -> dict[str, list[Fold]]:
+        prefix = module_prefix(group.template)
+        stem = group.segments[-1].removesuffix("_blocks")
+        names = (*COMPANIONS, f"{stem}_scales")
+        templates = self.scene.by_template
+        return {name: templates[prefix + name] for name in names if prefix + name in templates}
+
+    def _places(self, group: Fold, name: str) -> dict[str, int]:
+        """For each module that has a tensor ``name``, which of the folds it is in."""
+        template = module_prefix(group.template) + name
+        if template not in self._by_module:
+            levels = name.count(".") + 1
+            self._by_module[template] = {
+                member.name.rsplit(".", levels)[0]: index
+                for index, fold in enumerate(self.scene.by_template[template])
+                for member in fold.members
+            }
+        return self._by_module[template]
 
 
-def _uniform(beside: Mapping[str, Sequence[Fold]]) -> bool:
-    """Whether every module has every tensor, each in one shape."""
-    first = next(iter(beside.values()))
+def _uniform(group: Fold, beside: Mapping[str, Sequence[Fold]]) -> bool:
+    """Whether every module has every companion, each in one shape."""
     return all(
-        len(folds) == 1 and (folds is first or folds[0].columns == first[0].columns)
+        len(folds) == 1 and folds[0].columns[: len(group.columns)] == group.columns
         for folds in beside.values()
     )
 
 
-def _listed(scene: Scene, group: Fold) -> bool:
-    """Whether the config may have settings for single modules of this fold."""
+def _listed(scene: Scene) -> bool:
+    """Whether the config has settings for single modules."""
     section = scene.config.get("quantization")
     if not isinstance(section, Mapping) or len(section) < 4:
         return False
     return any(isinstance(value, Mapping) for value in section.values())
-
-
-def _by_module(folds: Sequence[Fold], name: str) -> dict[str, int]:
-    """For each module that has a tensor ``name``, which of the folds it is in."""
-    cut = len(name) + 1 if "#" not in name else 0
-    found = {}
-    for index, fold in enumerate(folds):
-        for member in fold.members:
-            module = member.name[:-cut] if cut else _outer(member.name, name.count(".") + 1)
-            found[module] = index
-    return found
-
-
-def _outer(name: str, levels: int) -> str:
-    return name.rsplit(".", levels)[0]
 
 
 def _decide(packed: Packed, layout: Layout, faults: Faults) -> tuple[int | None, str]:

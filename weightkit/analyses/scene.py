@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weightkit.analyses.folding import Fold
+from weightkit.analyses.naming import Matcher
 from weightkit.architectures import regions
-from weightkit.architectures.rows import expand, segment_matches
 
 WEIGHTS = ("weight", "qweight", "weight_packed", "kernel", "w", "embedding")
 """What modules call their weight."""
@@ -15,9 +15,10 @@ NORMALISED_WEIGHTS = ("weight_v", "parametrizations.weight.original#")
 """What weight normalisation makes of it."""
 
 
-_EXPERTS = [
-    pattern for row in regions.EXPERTS if "." not in row.pattern for pattern in expand(row.pattern)
-]
+_EXPERTS = Matcher([row for row in regions.EXPERTS if "." not in row.pattern])
+_LOW_RANK = ("lora_", "hada_", "lokr_", "oft_")
+MAX_NAME = 2000
+"""Longer names say nothing; they are what a hostile file has."""
 
 
 class Scene:
@@ -39,41 +40,76 @@ class Scene:
         self.by_template: dict[str, list[Fold]] = {}
         for group in folds:
             self.by_template.setdefault(group.template, []).append(group)
-        self.modules: dict[str, list[str]] = {}
-        """Names (relative, as templates) of the tensors in each module."""
         self.blocks_with_experts: set[str] = set()
+        self.recurrent: set[str] = set()
+        """Modules with the parameters of a recurrence."""
+        self.adapted: set[str] = set()
+        """Modules with the matrices of a low-rank update."""
         self.next_token_layers: dict[str, set[int]] = {}
         """Where a run of layers stands: numbers of the layers that predict further tokens."""
+        self.has_token_table = False
         for template in self.by_template:
-            self._note_modules(template)
-            self._note_blocks(template)
+            if len(template) <= MAX_NAME:
+                self._note(template)
         self.default_region = self._default_region()
+        self._ranks: dict[str, frozenset[int]] = {}
+        self._rank_by_module: dict[tuple[str, tuple[str, ...]], dict[str, int]] = {}
+        self._packed: dict[str, bool] = {}
 
     def siblings(self, group: Fold, *names: str) -> list[Fold]:
         """The folds that have the same module and one of these parameter names."""
-        module = group.template.rpartition(".")[0]
-        prefix = f"{module}." if module else ""
+        prefix = module_prefix(group.template)
         return [fold for name in names for fold in self.by_template.get(prefix + name, ())]
 
-    def beside(self, group: Fold) -> Mapping[str, list[Fold]]:
-        """All folds of the module of ``group``, by their name in it."""
-        module = group.template.rpartition(".")[0]
-        prefix = f"{module}." if module else ""
-        return {name: self.by_template[prefix + name] for name in self.modules.get(module, ())}
+    def has_sibling(self, group: Fold, *names: str) -> bool:
+        """Whether the fold's module has one of these parameters, in one of its layers at least."""
+        prefix = module_prefix(group.template)
+        return any(prefix + name in self.by_template for name in names)
 
-    def has_low_rank(self, group: Fold) -> bool:
-        """Whether the fold's module also has the matrices of a low-rank update."""
-        module = group.template.rpartition(".")[0]
-        starts = ("lora_", "hada_", "lokr_", "oft_")
-        return any(name.startswith(starts) for name in self.modules.get(module, ())) or any(
-            f"{module}.{name}" in self.modules
-            for name in ("lora_down", "lora_up", "lora_A", "lora_B")
-        )
+    def ranks_of(self, group: Fold, *names: str) -> frozenset[int]:
+        """The dimensions that the parameters with these names have in the fold's module."""
+        prefix = module_prefix(group.template)
+        found: frozenset[int] = frozenset()
+        for name in names:
+            template = prefix + name
+            if template not in self._ranks:
+                folds = self.by_template.get(template, ())
+                self._ranks[template] = frozenset(len(fold.shape) for fold in folds)
+            found |= self._ranks[template]
+        return found
+
+    def packs(self, group: Fold, *names: str) -> bool:
+        """Whether the fold's module has one of these parameters in a type that packs or scales."""
+        prefix = module_prefix(group.template)
+        for name in names:
+            template = prefix + name
+            if template not in self._packed:
+                folds = self.by_template.get(template, ())
+                self._packed[template] = any(
+                    fold.dtype.kind != "float" or fold.dtype.nbytes == 1 for fold in folds
+                )
+            if self._packed[template]:
+                return True
+        return False
+
+    def rank_by_module(self, group: Fold, *names: str) -> dict[str, int]:
+        """For modules like that of ``group``, by name, the dimensions of their weight."""
+        key = (module_prefix(group.template), names)
+        if key not in self._rank_by_module:
+            self._rank_by_module[key] = {
+                member.name.rpartition(".")[0]: len(weight.shape)
+                for weight in self.siblings(group, *names)
+                for member in weight.members
+            }
+        return self._rank_by_module[key]
 
     def is_recurrent(self, group: Fold, end: int) -> bool:
         """Whether the module up to segment ``end`` has the parameters of a recurrence."""
-        module = ".".join(group.segments[: end + 1])
-        return any(name.lower() in regions.RECURRENCE for name in self.modules.get(module, ()))
+        return bool(self.recurrent) and ".".join(group.segments[: end + 1]) in self.recurrent
+
+    def has_low_rank(self, group: Fold) -> bool:
+        """Whether the fold's module also has the matrices of a low-rank update."""
+        return group.template.rpartition(".")[0] in self.adapted
 
     def split(self, group: Fold) -> list[Fold]:
         """The fold in parts that are one kind of thing each.
@@ -81,7 +117,7 @@ class Scene:
         ``downsample.0.bias`` is a convolution's and ``downsample.1.bias`` its norm's; the last layer
         may be one that predicts further tokens and has the names of any other.
         """
-        parts = self._split_by(group, self._ranks(group))
+        parts = self._split_by(group, self._weight_ranks(group))
         if not self.next_token_layers:
             return parts
         return [part for half in parts for part in self._split_by(half, self._next_token(half))]
@@ -94,18 +130,11 @@ class Scene:
             parts.setdefault(key, []).append(at)
         return [group.part(members) for members in parts.values()]
 
-    def _ranks(self, group: Fold) -> Sequence[int] | None:
-        weights = self.siblings(group, *WEIGHTS)
-        if len({len(weight.shape) for weight in weights}) < 2:
+    def _weight_ranks(self, group: Fold) -> Sequence[int] | None:
+        if group.segments[-1] in WEIGHTS or len(self.ranks_of(group, *WEIGHTS)) < 2:
             return None
-        if any(weight.template == group.template for weight in weights):
-            return None
-        rank_of = {
-            member.name.rpartition(".")[0]: len(weight.shape)
-            for weight in weights
-            for member in weight.members
-        }
-        return [rank_of.get(member.name.rpartition(".")[0], 0) for member in group.members]
+        ranks = self.rank_by_module(group, *WEIGHTS)
+        return [ranks.get(member.name.rpartition(".")[0], 0) for member in group.members]
 
     def _next_token(self, group: Fold) -> Sequence[int] | None:
         at = layer_segment(group.segments)
@@ -118,40 +147,46 @@ class Scene:
         """Whether a fold that was split is of a layer that predicts further tokens."""
         return bool(self.next_token_layers) and bool((self._next_token(group) or [False])[0])
 
-    def _note_modules(self, template: str) -> None:
-        module, _, leaf = template.rpartition(".")
-        self.modules.setdefault(module, []).append(leaf)
-        # bitsandbytes puts its tensors one and two levels below the module: `weight.absmax`.
-        outer, _, inner = module.rpartition(".")
-        if inner == "weight":
-            self.modules.setdefault(outer, []).append(f"weight.{leaf}")
-        elif inner == "quant_state":
-            outer = outer.rpartition(".")[0]
-            self.modules.setdefault(outer, []).append(f"weight.quant_state.{leaf}")
-
-    def _note_blocks(self, template: str) -> None:
+    def _note(self, template: str) -> None:
+        """Remember what the name of a tensor says about its neighbours."""
+        module = template.rpartition(".")[0]
         segments = template.lower().split(".")
+        if segments[-1] in regions.RECURRENCE:
+            self.recurrent.add(module)
+        if segments[-1].startswith(_LOW_RANK):
+            self.adapted.add(module)
+        elif len(segments) > 1 and segments[-2].startswith(_LOW_RANK):
+            self.adapted.add(module.rpartition(".")[0])
+        self.has_token_table |= any(name in template for name in regions.TOKEN_TABLES)
         for at, segment in enumerate(segments):
-            if any(segment_matches(pattern, segment) for pattern in _EXPERTS):
+            if _EXPERTS.matches(segment):
                 self.blocks_with_experts.add(".".join(segments[:at]))
-        at = layer_segment(segments) or len(segments)
-        if any(segment in regions.NEXT_TOKEN for segment in segments[at + 1 :]):
-            prefix = ".".join(template.split(".")[:at])
-            layers = self.next_token_layers.setdefault(prefix, set())
-            for group in self.by_template[template]:
-                layers.update(group.column_of(at))
+        self._note_next_token(template, segments)
+
+    def _note_next_token(self, template: str, segments: Sequence[str]) -> None:
+        at = layer_segment(segments)
+        if at is None or regions.NEXT_TOKEN.isdisjoint(segments[at + 1 :]):
+            return
+        prefix = ".".join(template.split(".")[:at])
+        layers = self.next_token_layers.setdefault(prefix, set())
+        for group in self.by_template[template]:
+            layers.update(group.column_of(at))
 
     def _default_region(self) -> str:
         if self.flat or "_class_name" in self.config:
             return "main"
         if any(name in self.model_type for name in regions.AUDIO_MODELS):
             return "audio"
-        images = tokens = False
-        for template, groups in self.by_template.items():
-            shape = groups[0].shape
-            images |= len(shape) == 4 and shape[1] == 3 and template.endswith("weight")
-            tokens |= any(name in template for name in regions.TOKEN_TABLES)
-        return "vision" if images and not tokens else "main"
+        images = any(
+            len(groups[0].shape) == 4 and groups[0].shape[1] == 3 and template.endswith("weight")
+            for template, groups in self.by_template.items()
+        )
+        return "vision" if images and not self.has_token_table else "main"
+
+
+def module_prefix(template: str) -> str:
+    """What comes before a parameter's own name, with its dot; "" at the top level."""
+    return template[: template.rfind(".") + 1]
 
 
 def layer_segment(segments: Sequence[str]) -> int | None:

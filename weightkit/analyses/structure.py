@@ -10,7 +10,7 @@ from weightkit.analyses.experts import Mixture
 from weightkit.analyses.quantization import Counted
 from weightkit.analyses.runs import Run, audit
 from weightkit.architectures import regions
-from weightkit.architectures.caches.fields import FieldError, Fields
+from weightkit.architectures.caches.fields import FieldError, Fields, whole_number
 from weightkit.rules import Faults
 from weightkit.tensors import TensorInfo
 
@@ -116,7 +116,7 @@ def _check_layers(whole: Whole, fields: Fields, faults: Faults) -> None:
         return
     declared = fields.optional("layers", 1)
     run = single[0]
-    further = fields.optional("next_token_layers") or 0
+    further = _further_layers(fields)
     stored = len(run.layers)
     if declared is None or stored in (declared, declared - further, declared + further):
         return
@@ -124,6 +124,15 @@ def _check_layers(whole: Whole, fields: Fields, faults: Faults) -> None:
         return
     message = f"{declared} layers declared, {stored} stored as {run.prefix}"
     faults.add("WK715", message, subject=fields.find("layers")[0])
+
+
+def _further_layers(fields: Fields) -> int:
+    """Layers that predict further tokens, which some configs count and some do not."""
+    for value in (fields.find("next_token_layers")[1], fields.get("num_nextn_predict_layers")):
+        number = whole_number(value)
+        if number is not None:
+            return number
+    return 0
 
 
 def _token_table(whole: Whole) -> tuple[Counted, int, int] | None:
@@ -192,7 +201,10 @@ def _check_heads(whole: Whole, fields: Fields, faults: Faults) -> None:
     if not queries or not keys or len(queries) != 1 or len(keys) != 1:
         return
     query, key = queries.pop(), keys.pop()
-    if query * shared not in (key * heads, 2 * key * heads):  # twice: queries with their gate
+    outputs = _projections(whole, "o")
+    if outputs == {query // 2}:  # a gate is stored with the queries
+        query //= 2
+    if query * shared != key * heads:
         shape = f"queries are {query / key:g} times the keys" if key else "there are no keys"
         message = f"{heads} heads and {shared} key-value heads declared, but {shape}"
         faults.add("WK714", message, subject=fields.find("kv_heads")[0])
@@ -210,8 +222,8 @@ def _heads_vary(fields: Fields) -> bool:
 
 
 def _projections(whole: Whole, letter: str) -> set[int]:
-    """Sizes of the query or key projections of the layers."""
-    names = (f"self_attn.{letter}_proj", f"attn_{letter}")
+    """Sizes of the query, key or output projections of the layers."""
+    names = (f"self_attn.{letter}_proj", "attn_output" if letter == "o" else f"attn_{letter}")
     return {
         item.parameters or 0
         for item in _language(whole)

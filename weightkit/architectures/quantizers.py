@@ -57,4 +57,47 @@ AUXILIARIES = [
         "*_{weight_scale,scale,weight_scale_#,input_scale}", "*", "fp8", "experts.down_proj_scale"
     ),
     Auxiliary("scale", "weight", "fp8", "attn.wq_a.scale"),
+    Auxiliary("scale", "W_q", "hqq", "q_proj.scale"),
+    Auxiliary(
+        "{zero,shape,nbits,group_size,axis,packing,view_as_float}", "W_q", "hqq", "q_proj.zero"
+    ),
+    Auxiliary(
+        "q_{invperm,perm,scale,scale_max,groups,group_map}", "q_weight", "exl2", "q_proj.q_scale"
+    ),
+    Auxiliary("{suh,svh,su,sv,mcg,mul#}", "trellis", "exl3", "q_proj.suh"),
+    Auxiliary("{codebooks,scales}", "codes", "aqlm", "q_proj.codebooks"),
+    Auxiliary("{su,sv,wscale,codebook_id}", "Qidxs", "quip", "q_proj.SU"),
+    Auxiliary("{centroids,res_centroids,weight_bias,perm}", "indices", "vptq", "q_proj.centroids"),
+    Auxiliary("_{scale,shift}", "_data", "quanto", "q_proj.weight._scale"),
+    Auxiliary("*_{scale,zero_point}", "*_qdata", "torchao", "q_proj._weight_scale"),
 ]
+
+PACKED = frozenset(
+    {"qweight", "weight_packed", "q_weight", "w_q", "qidxs", "codes", "indices", "trellis"}
+)
+"""Lower-case names of packed weights: integers that stand for parameters."""
+
+COMPANIONS = (
+    "scales",
+    "qzeros",
+    "g_idx",
+    "biases",
+    "weight_scale",
+    "weight_scale_inv",
+    "weight_scale_2",
+    "weight_shape",
+    "weight_zero_point",
+    "scale",
+    "SCB",
+    "weight.absmax",
+    "weight.quant_state.bitsandbytes__nf#",
+    "weight.quant_state.bitsandbytes__fp#",
+    "shape",
+    "nbits",
+    "q_invperm",
+    "q_perm",
+    "suh",
+    "svh",
+    "codebooks",
+)
+"""Tensors of a module that say something about the size of its packed weight (as templates)."""

@@ -53,7 +53,7 @@ REGIONS = [
 LAYERS = ("layers", "layer", "h", "blocks", "block", "blk", "stages")
 """Segments that hold a run of repeated modules, each under its number."""
 
-NEXT_TOKEN = ("eh_proj", "enorm", "hnorm", "shared_head", "nextn")
+NEXT_TOKEN = frozenset({"eh_proj", "enorm", "hnorm", "shared_head", "nextn"})
 """Modules that only a layer for predicting further tokens has; the rest of it is like any other."""
 
 RECURRENCE = ("time_decay", "time_first", "time_faaaa", "x_r", "a_log", "dt_bias")

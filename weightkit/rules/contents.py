@@ -39,6 +39,14 @@ RULES: list[Rule] = [
         LOOK,
     ),
     Rule(
+        "WK705",
+        "too-many-kinds",
+        "warning",
+        "The tensors have more kinds of names than any model.",
+        "What is not looked at is counted, but not told apart; such files are made to tire a reader.",
+        LOOK,
+    ),
+    Rule(
         "WK710",
         "layer-missing",
         "warning",
