@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from weightkit.analyses import adapters, experts, pipelines, structure, summary, tables
@@ -22,6 +20,7 @@ from weightkit.analyses.quantization import Counted, count
 from weightkit.analyses.runs import Run, runs_of
 from weightkit.analyses.scene import Scene
 from weightkit.analyses.tables import BY
+from weightkit.collecting import paused_collection
 from weightkit.reports import (
     FileEntry,
     Finding,
@@ -74,20 +73,8 @@ _STATE_LIMIT = 1 << 12
 
 def inspect(checkpoint: Checkpoint, *, by: str = "component", rows: bool = False) -> Inspection:
     """Describe a checkpoint; ``by`` chooses the shares, ``rows`` lists every tensor."""
-    with _no_collection():
+    with paused_collection():
         return _inspect(checkpoint, by, rows)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without the garbage collector: what is made here is kept, and it would look at all of it."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _inspect(checkpoint: Checkpoint, by: str, rows: bool) -> Inspection:
