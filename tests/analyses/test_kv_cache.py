@@ -20,7 +20,9 @@ from tests.architectures.cache_configs import (
 )
 from weightkit.analyses.kv_cache import ANY, ENGINES, KV_TYPES, Setting, cache_bytes
 from weightkit.analyses.kv_terms import cache_rows, cache_terms
-from weightkit.architectures.caches import CacheShape, LayerCache, describe_config, describe_gguf
+from weightkit.architectures.caches.config import describe_config
+from weightkit.architectures.caches.gguf import describe_gguf
+from weightkit.architectures.caches.shapes import CacheShape, LayerCache
 from weightkit.reports import ESTIMATE, EXACT, UNKNOWN
 
 GIB, MIB = 1 << 30, 1 << 20

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from weightkit.architectures.caches import LayerCache
+from weightkit.architectures.caches.shapes import LayerCache
 
 
 class Case(NamedTuple):

@@ -24,7 +24,7 @@ from tests.architectures.cache_configs import (
     hf,
     kinds,
 )
-from weightkit.architectures.caches import LayerCache, describe_config, describe_gguf
+from weightkit.architectures.caches.config import describe_config
 from weightkit.architectures.caches.families import (
     BART_LIKE,
     ENCODERS,
@@ -36,10 +36,12 @@ from weightkit.architectures.caches.families import (
     T5_LIKE,
 )
 from weightkit.architectures.caches.fields import MAX_LAYERS, ROWS
+from weightkit.architectures.caches.gguf import describe_gguf
 from weightkit.architectures.caches.kinds import DIFFERING
 from weightkit.architectures.caches.lists import LAYER_TYPES
 from weightkit.architectures.caches.mixers import MIXERS
 from weightkit.architectures.caches.rules import RULES
+from weightkit.architectures.caches.shapes import LayerCache
 from weightkit.tensors import ArrayRef
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
+from math import gcd
 from typing import Any, NamedTuple
 
 from weightkit.analyses.quantization import Counted
@@ -122,17 +122,20 @@ def _active(
     if any(item.parameters is None for item in counted):
         return None, "the logical count of some tensors is unknown"
     total = sum(size_of(item) for item in counted if item.kin.expert_role != "routed")
-    routed = Fraction(0)
+    routed, apart = 0, 1  # a fraction: of each layer's experts, a token uses top_k
     for share in shares:
         top_k = use.at(share.layer)
         if top_k is None:
             return None, "neither config nor metadata say how many experts a token uses"
         if top_k > share.experts:
             return None, f"a token would use {top_k} of {share.experts} experts"
-        routed += Fraction(share.parameters * top_k, share.experts)
-    if routed.denominator != 1:
+        routed = routed * share.experts + share.parameters * top_k * apart
+        apart *= share.experts
+        common = gcd(routed, apart)
+        routed, apart = routed // common, apart // common
+    if apart != 1:
         return None, "the experts are not of one size"
-    return total + int(routed), ""
+    return total + routed, ""
 
 
 def _per_expert(shares: Sequence[_Share]) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weightkit.analyses.kv_cache import Setting, cache_bytes
 from weightkit.analyses.sizing import Request, overhead_terms, with_encoder
-from weightkit.architectures.caches import CacheShape
+from weightkit.architectures.caches.shapes import CacheShape
 from weightkit.reports import FitRow, MemoryTerm
 
 

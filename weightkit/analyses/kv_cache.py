@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from weightkit.architectures.caches import CacheShape, LayerCache
+from weightkit.architectures.caches.shapes import CacheShape, LayerCache
 from weightkit.dtypes import DTYPES, DType
 
 

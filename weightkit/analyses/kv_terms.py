@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weightkit.analyses.kv_cache import Bytes, CacheBytes, Setting, cache_bytes, kept, token_nbytes
-from weightkit.architectures.caches import CacheShape, LayerCache
+from weightkit.architectures.caches.shapes import CacheShape, LayerCache
 from weightkit.reports import ESTIMATE, EXACT, UNKNOWN, CacheRow, MemoryTerm
 
 

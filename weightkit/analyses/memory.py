@@ -24,7 +24,9 @@ from weightkit.analyses.parts import whole
 from weightkit.analyses.precisions import makeup, weight_terms
 from weightkit.analyses.sizing import Request, overhead_terms, setting_of
 from weightkit.analyses.training import Trained, training_terms
-from weightkit.architectures.caches import CacheShape, describe_config, describe_gguf
+from weightkit.architectures.caches.config import describe_config
+from weightkit.architectures.caches.gguf import describe_gguf
+from weightkit.architectures.caches.shapes import CacheShape
 from weightkit.reports import (
     ESTIMATE,
     EXACT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from weightkit.analyses.kv_cache import ANY, ENGINES, KV_TYPES, Setting
-from weightkit.architectures.caches import CacheShape
+from weightkit.architectures.caches.shapes import CacheShape
 from weightkit.reports import ESTIMATE, MemoryTerm
 
 

@@ -1,9 +1,5 @@
-"""What a model keeps between tokens, layer by layer, from its config or its GGUF metadata."""
+"""What a model keeps between tokens, layer by layer, from its config or its GGUF metadata.
 
-from __future__ import annotations
-
-from weightkit.architectures.caches.config import describe_config
-from weightkit.architectures.caches.gguf import describe_gguf
-from weightkit.architectures.caches.shapes import CacheShape, LayerCache
-
-__all__ = ["CacheShape", "LayerCache", "describe_config", "describe_gguf"]
+``config.describe_config`` and ``gguf.describe_gguf`` give ``shapes.CacheShape``. Nothing is imported
+here: whoever reads a field of a config (``fields``) would pay for all of it at every start.
+"""
