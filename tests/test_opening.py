@@ -249,6 +249,13 @@ def test_configs_lie_beside(tmp_path: Path) -> None:
         assert checkpoint.card.strip() == "license: mit"
 
 
+def test_names_of_the_files_beside(tmp_path: Path) -> None:
+    write(tmp_path / "model.safetensors", {"a": 1})
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with open_checkpoint(tmp_path) as opened:
+        assert "tokenizer.json" in opened.beside
+
+
 @pytest.mark.parametrize("text", ["", "nope", "[1]", "[" * 100_000, '{"a": 1'])
 def test_a_config_that_is_none_is_a_finding(tmp_path: Path, text: str) -> None:
     write(tmp_path / "model.safetensors", {"a": 1})

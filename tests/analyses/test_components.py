@@ -112,7 +112,7 @@ def test_a_table_with_a_row_for_each_token():
 
 def test_the_rule_that_fired_is_told():
     found = rows("model.layers.0.mlp.experts.0.up_proj.weight 8x8", "model.odd 3")
-    assert found["model.layers.0.mlp.experts.0.up_proj.weight"].rule == "experts"
+    assert found["model.layers.0.mlp.experts.0.up_proj.weight"].rule == "experts matches experts"
     assert found["model.odd"].rule == "a parameter of no known module"
     assert found["model.odd"].component == "other"
 

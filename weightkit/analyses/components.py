@@ -263,8 +263,25 @@ def _component(group: Fold, segments: tuple[str, ...], rank: int, scene: Scene) 
             row = match[0]
             if rank == 1 and row.component not in VECTORS and _is_scale(segments, scene):
                 return "norm", "a vector as weight"
-            return row.component, row.pattern + (f" ({row.when})" if row.when else "")
+            return row.component, _reason(row, path[match[1] : match[2] + 1])
     return _by_shape(group, segments, rank, scene)
+
+
+_WORDS = {
+    "top": "before any layer",
+    "matrix": "a matrix",
+    "kernel": "a kernel",
+    "flat": "no kernel",
+    "experts": "beside experts",
+    "recurrent": "with a state that is carried on",
+    "audio": "of a model that reads sound",
+}
+"""The conditions of a rule, as an explanation words them."""
+
+
+def _reason(row: Row, matched: Sequence[str]) -> str:
+    words = ", ".join(_WORDS[word] for word in row.when.split())
+    return f"{row.pattern} matches {'.'.join(matched)}" + (f" ({words})" if words else "")
 
 
 def _paths(segments: tuple[str, ...]) -> list[tuple[str, ...]]:

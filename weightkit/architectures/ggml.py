@@ -12,6 +12,8 @@ VECTOR = (64,)
 ROWS = [
     Row("{*norm*,time_mix_ln}", "norm", "blk.0.attn_q_norm.weight", "", VECTOR),
     Row("ffn_gate_inp*", "router", "blk.0.ffn_gate_inp.weight"),
+    Row("*embd_proj", "projection", "altup_unembd_proj.weight"),
+    Row("embd_to_logits", "output_head", "a.embd_to_logits.weight"),
     Row("*embd*", "embedding", "token_embd.weight"),
     Row("token_types", "embedding", "token_types.weight"),
     Row("{output,cls*}", "output_head", "output.weight", "top"),
@@ -22,6 +24,9 @@ ROWS = [
     Row("attn_*", "attention", "blk.0.attn_q.weight"),
     Row("{cross_attn_*,indexer}", "attention", "dec.blk.0.cross_attn_q.weight"),
     Row("{ffn_*,channel_mix_*}", "feed_forward", "blk.0.ffn_up.weight"),
+    Row("vis_{gate,up,down}", "feed_forward", "blk.0.vis_up.weight"),
+    Row("mm.*.{mlp,fc}", "projection", "mm.model.mlp.0.weight"),
+    Row("deepstack.#.fc#", "projection", "v.deepstack.0.fc1.weight"),
     Row("{mm,nextn}", "projection", "mm.0.weight"),
     Row("per_layer_*", "projection", "per_layer_model_proj.weight"),
 ]

@@ -93,7 +93,7 @@ def _open_folder(path: str, wish: _Wish) -> Checkpoint:
         return _open_only_subfolder(folder, wish)
     for name in choice.files:
         folder.join(name)
-    return _open_choice(choice, wish, path)
+    return replace(_open_choice(choice, wish, path), beside=folder.files)
 
 
 def _open_only_subfolder(folder: Folder, wish: _Wish) -> Checkpoint:
