@@ -32,7 +32,8 @@ for item in [*first, *(item for item in made if not item.malicious)]:
     scan(item)  # our own imports, once
 
 WATCHED = ("import", "exec", "compile", "open", "os.", "subprocess.", "socket.", "ctypes.",
-           "pickle.", "marshal.", "shutil.", "webbrowser.", "urllib.", "pty.", "code.", "builtins.")
+           "pickle.", "marshal.", "shutil.", "webbrowser.", "urllib.", "pty.", "code.",
+           "builtins.breakpoint", "builtins.input")
 seen = []
 watching = [True]
 
