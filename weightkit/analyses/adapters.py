@@ -10,30 +10,15 @@ metadata (GGUF) or only in the config (PEFT), and is unknown where there is none
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from weightkit.analyses.components import BUFFER
-from weightkit.analyses.folding import Fold
 from weightkit.analyses.quantization import Counted, ReadBytes
-from weightkit.architectures.adapters import ECOSYSTEMS, METHODS, PAIRS
+from weightkit.analyses.scales import alphas_of, scales_of
+from weightkit.analyses.updates import Update, module_of, updates_of
+from weightkit.architectures.adapters import ECOSYSTEMS, METHODS
 from weightkit.architectures.rows import expand, segment_matches
-from weightkit.errors import WeightkitError
 from weightkit.rules import Faults
-from weightkit.tensors import TensorInfo
-
-MAX_ALPHAS = 4096
-
-
-class Update(NamedTuple):
-    """A low-rank update of one module."""
-
-    module: str
-    rank: int
-    inputs: int
-    outputs: int
 
 
 class Adapter(NamedTuple):
@@ -91,10 +76,10 @@ def recognise(
     declared = "peft_type" in config or metadata.get("general.type") == "adapter"
     if not parts and not declared:
         return None
-    updates = _updates(parts, faults)
-    alphas = _alphas(parts, config, metadata, read_bytes)
+    updates = updates_of(parts, faults)
+    alphas = alphas_of(parts, config, metadata, read_bytes)
     ranks = tuple(sorted({update.rank for update in updates}))
-    modules = {_module(member.name) for item in parts for member in item.fold.members}
+    modules = {module_of(member.name) for item in parts for member in item.fold.members}
     adapter = Adapter(
         method=_method(parts or counted, config),
         ecosystem=_ecosystem(parts, config, metadata),
@@ -102,7 +87,7 @@ def recognise(
         targets=_targets(modules),
         ranks=ranks,
         alphas=tuple(sorted(set(alphas.values()))),
-        scales=_scales(updates, alphas, config),
+        scales=scales_of(updates, alphas, config),
         parameters=sum((item.parameters or 0) * len(item.fold.members) for item in parts),
         adapted=sum(update.inputs * update.outputs for update in updates),
         base=_base(config, metadata),
@@ -138,69 +123,6 @@ def _ecosystem(
     return "PEFT" if "peft_type" in config else ""
 
 
-# Updates
-
-
-def _updates(parts: Sequence[Counted], faults: Faults) -> list[Update]:
-    """The pairs of matrices; halves of a pair are findings."""
-    halves: dict[str, dict[str, TensorInfo]] = {}
-    for item in parts:
-        side = _side(item.fold)
-        if side:
-            suffix, which = side
-            for member in item.fold.members:
-                halves.setdefault(member.name[: -len(suffix)], {})[which] = member
-    found = []
-    for module, pair in halves.items():
-        down, up = pair.get("down"), pair.get("up")
-        if down is None or up is None:
-            there = next(iter(pair.values()))
-            faults.add("WK720", "the other matrix of the update is missing", tensor=there.name)
-            continue
-        update = _update(module.rstrip("._"), down, up)
-        if update is None:
-            shapes = f"{list(down.shape)} and {list(up.shape)}"
-            faults.add("WK720", f"{shapes} share no rank", tensor=down.name)
-        else:
-            found.append(update)
-    return found
-
-
-def _side(fold: Fold) -> tuple[str, str] | None:
-    for down, up in PAIRS:
-        for suffix, which in ((down, "down"), (up, "up")):
-            if fold.template.endswith(suffix):
-                return suffix, which
-    return None
-
-
-def _update(module: str, down: TensorInfo, up: TensorInfo) -> Update | None:
-    if not down.shape or len(up.shape) < 2:
-        return None
-    if "embedding" in down.name.rpartition(".")[2] and down.shape[0] != up.shape[1]:
-        return None
-    rank = down.shape[0]
-    if not rank or up.shape[1] != rank:
-        return None
-    return Update(module, rank, down.numel // rank, up.numel // rank)
-
-
-def _module(name: str) -> str:
-    """The module that a tensor of an adapter belongs to."""
-    segments = name.split(".")
-    lower = [segment.lower() for segment in segments]
-    for at, segment in enumerate(lower):
-        if segment.startswith(("lora_a", "lora_b", "lora_down", "lora_up", "lora_mid", "lora_emb")):
-            return ".".join(segments[:at])
-        if segment.endswith("_lora"):
-            return ".".join([*segments[:at], segments[at][:-5]])
-        if segment.startswith(
-            ("lora_magnitude", "hada_", "lokr_", "oft_", "dora_", "ia3_", "vera_")
-        ):
-            return ".".join(segments[:at])
-    return ".".join(segments[:-1])
-
-
 def _targets(modules: set[str]) -> tuple[str, ...]:
     """The last names of the modules: ``q_proj``; of flattened names what follows the last number."""
     found = set()
@@ -212,76 +134,6 @@ def _targets(modules: set[str]) -> tuple[str, ...]:
         if last and not last.isdigit():
             found.add(last)
     return tuple(sorted(found)[:50])
-
-
-# Alpha and scale
-
-
-def _alphas(
-    parts: Sequence[Counted],
-    config: Mapping[str, Any],
-    metadata: Mapping[str, Any],
-    read_bytes: ReadBytes,
-) -> dict[str, float]:
-    """Alpha by module; "" stands for all others."""
-    found: dict[str, float] = {}
-    for item in parts:
-        if item.kin.kind == BUFFER and item.fold.segments[-1] == "alpha":
-            for member in item.fold.members[: MAX_ALPHAS - len(found)]:
-                value = _scalar(member, read_bytes)
-                if value is not None:
-                    found[_module(member.name)] = value
-    for table, key in (
-        (config, "lora_alpha"),
-        (config, "alpha"),
-        (metadata, "adapter.lora.alpha"),
-        (metadata, "ss_network_alpha"),
-    ):
-        number = _number(table.get(key))
-        if number is not None and not found:
-            found[""] = number
-    return found
-
-
-def _number(value: object) -> float | None:
-    try:
-        number = float(value) if isinstance(value, int | float | str) else math.nan
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and not isinstance(value, bool) else None
-
-
-_SCALARS = {"f64": "d", "f32": "f", "f16": "e", "i64": "q", "i32": "i"}
-
-
-def _scalar(tensor: TensorInfo, read_bytes: ReadBytes) -> float | None:
-    try:
-        content = read_bytes(tensor) if tensor.numel == 1 else b""
-    except WeightkitError:
-        return None
-    order = "<" if tensor.byteorder == "little" else ">"
-    if tensor.dtype.name == "bf16" and len(content) == 2:
-        content = b"\0\0" + content if order == "<" else content + b"\0\0"
-        return _number(struct.unpack(order + "f", content)[0])
-    form = _SCALARS.get(tensor.dtype.name)
-    if form is None or len(content) != struct.calcsize(form):
-        return None
-    return _number(struct.unpack(order + form, content)[0])
-
-
-def _scales(
-    updates: Sequence[Update], alphas: Mapping[str, float], config: Mapping[str, Any]
-) -> tuple[float, ...]:
-    root = config.get("use_rslora") is True
-    found = set()
-    for update in updates:
-        alpha = alphas.get(update.module, alphas.get(""))
-        if alpha is None:
-            continue
-        # kohya: an alpha of 0 means the rank.
-        alpha = alpha or update.rank
-        found.add(round(alpha / (math.sqrt(update.rank) if root else update.rank), 6))
-    return tuple(sorted(found))
 
 
 def _base(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:

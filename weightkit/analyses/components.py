@@ -11,15 +11,16 @@ from math import prod
 from typing import Any, NamedTuple
 
 from weightkit.analyses.folding import Fold, fold
+from weightkit.analyses.kinds import BOOKKEEPING, BUFFER, PARAMETER, kind_of
 from weightkit.analyses.naming import Matcher
+from weightkit.analyses.places import CONDITIONS, Place
 from weightkit.analyses.scene import MAX_NAME, NORMALISED_WEIGHTS, WEIGHTS, Scene, layer_segment
-from weightkit.architectures import adapters, ggml, language, leaves, quantizers, regions
-from weightkit.architectures.rows import Row, expand
+from weightkit.architectures import adapters, ggml, language, regions
+from weightkit.architectures.rows import Row
 from weightkit.tensors import TensorInfo
 
 VECTORS = ("norm", "lora", "other")
 """Components that have one-dimensional weights of their own."""
-PARAMETER, BIAS, BUFFER, BOOKKEEPING = "parameter", "bias", "buffer", "bookkeeping"
 
 
 MAX_KINDS = 50_000
@@ -118,41 +119,8 @@ def _likeness(group: Fold, scene: Scene) -> Hashable:
 MODULES = Matcher([*adapters.ROWS, *language.ROWS])
 FLAT_MODULES = Matcher([*adapters.ROWS, *ggml.ROWS, *language.ROWS])
 WEAK = Matcher(language.WEAK)
-BUFFERS = Matcher([*leaves.BUFFERS, *adapters.BUFFERS])
-FLAT_BUFFERS = Matcher(leaves.GGUF_BUFFERS)
-AUXILIARIES = Matcher(quantizers.AUXILIARIES)
 REGIONS = Matcher(regions.REGIONS)
 EXPERTS = Matcher(regions.EXPERTS)
-
-
-class Place(NamedTuple):
-    """Where a rule matched: segments ``[begin, end]`` of a name."""
-
-    scene: Scene
-    group: Fold
-    path: tuple[str, ...]
-    begin: int
-    end: int
-    rank: int
-    """Dimensions of the weight of the module."""
-
-
-CONDITIONS: dict[str, Callable[[Place], bool]] = {
-    "top": lambda place: not any("#" in part for part in place.path[: place.begin]),
-    "matrix": lambda place: place.rank in (2, 3),
-    "kernel": lambda place: place.rank > 2,
-    "flat": lambda place: place.rank < 3,
-    "experts": lambda place: ".".join(place.path[: place.end]) in place.scene.blocks_with_experts,
-    "recurrent": lambda place: place.scene.is_recurrent(place.group, place.end),
-    "audio": lambda place: "whisper" in place.scene.model_type,
-    "mask": lambda place: len(place.group.shape) > 1,
-    "fixed": lambda place: (
-        not any(name in place.scene.model_type for name in leaves.LEARNT_POSITIONS)
-    ),
-    "frozen": lambda place: _is_frozen(place.group, place.scene),
-    "low_rank": lambda place: place.scene.has_low_rank(place.group),
-}
-"""The words of :class:`weightkit.architectures.rows.Row`'s ``when``."""
 
 
 def kin_of(group: Fold, scene: Scene) -> Kin:
@@ -163,7 +131,7 @@ def kin_of(group: Fold, scene: Scene) -> Kin:
     rank = _rank(group, segments, scene)
     role, expert = _expert(group, segments)
     component, rule = _component(group, segments, rank, scene)
-    kind, reason = _kind(group, segments, component, scene)
+    kind, reason = kind_of(group, segments, component, scene)
     if kind == BUFFER and reason:
         component, rule = reason
     elif kind == BOOKKEEPING and reason:
@@ -184,69 +152,6 @@ def _rank(group: Fold, segments: tuple[str, ...], scene: Scene) -> int:
             module = group.members[0].name.rpartition(".")[0]
             return scene.rank_by_module(group, *names).get(module, 0)
     return 0
-
-
-# Parameter, bias, buffer or bookkeeping
-
-
-def _kind(
-    group: Fold, segments: tuple[str, ...], component: str, scene: Scene
-) -> tuple[str, tuple[str, str] | None]:
-    """The kind, with component and rule where they follow from it."""
-    auxiliary = _auxiliary(group, segments, scene)
-    if auxiliary is not None:
-        return BOOKKEEPING, ("", f"{auxiliary.pattern} of {auxiliary.method}")
-    buffer = _buffer(group, segments, scene)
-    if buffer is not None:
-        return BUFFER, buffer
-    if group.dtype.kind == "float" and {member.role for member in group.members} == {"buffer"}:
-        return BUFFER, None  # the file says so; packed weights are buffers too, but not float
-    leaf = segments[-1]
-    if leaf == "bias" or leaf.endswith("_bias") or leaf.startswith("bias_"):
-        return BIAS, None
-    return (BIAS if leaf == "beta" and component == "norm" else PARAMETER), None
-
-
-def _auxiliary(group: Fold, segments: tuple[str, ...], scene: Scene) -> quantizers.Auxiliary | None:
-    def allowed(row: quantizers.Auxiliary, begin: int, end: int) -> bool:
-        if row.when == "small" and group.numel > 1:
-            return False
-        return not row.beside or scene.packs(group, *_names_beside(row, group))
-
-    match = AUXILIARIES.find(segments, allowed, last=True)
-    return match[0] if match else None
-
-
-def _names_beside(row: quantizers.Auxiliary, group: Fold) -> list[str]:
-    leaf = group.segments[-1]
-    ends = [pattern[1:] for pattern in expand(row.pattern) if pattern.startswith("*")]
-    stem = next((leaf.removesuffix(end) for end in ends if leaf.endswith(end)), "")
-    return [name.replace("*", stem) for name in row.beside.split()]
-
-
-def _buffer(group: Fold, segments: tuple[str, ...], scene: Scene) -> tuple[str, str] | None:
-    flat = scene.flat and segments[-1] in ("weight", "bias")
-    named = segments[:-1] if flat else segments
-
-    def allowed(row: Row, begin: int, end: int) -> bool:
-        return not row.when or CONDITIONS[row.when](Place(scene, group, named, begin, end, 0))
-
-    match = (FLAT_BUFFERS if flat else BUFFERS).find(named, allowed, last=True)
-    if match is not None:
-        return match[0].component, f"{match[0].pattern} is a buffer"
-    integer = group.dtype.kind in ("int", "uint") and group.dtype.nbytes == 8
-    if group.dtype.kind == "bool" or (integer and segments[-1] not in quantizers.PACKED):
-        return "other", "integers that are no packed weight"
-    return None
-
-
-def _is_frozen(group: Fold, scene: Scene) -> bool:
-    return (
-        len(group.shape) == 1
-        and any(name in scene.model_type for name in leaves.FROZEN_NORMS)
-        and scene.has_sibling(group, "running_mean")
-        and not scene.has_sibling(group, "num_batches_tracked")
-    )
 
 
 # Components

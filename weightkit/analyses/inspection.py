@@ -7,15 +7,9 @@ from typing import Any, NamedTuple, Protocol
 
 from weightkit.analyses import adapters, experts, pipelines, structure, summary, tables
 from weightkit.analyses.aliases import repeated_elements, repeated_nbytes, tied_groups
-from weightkit.analyses.components import (
-    BIAS,
-    BUFFER,
-    MAX_KINDS,
-    PARAMETER,
-    UNREAD,
-    classify_folds,
-)
+from weightkit.analyses.components import MAX_KINDS, UNREAD, classify_folds
 from weightkit.analyses.folding import fold
+from weightkit.analyses.kinds import BIAS, BUFFER, PARAMETER
 from weightkit.analyses.quantization import Counted, count
 from weightkit.analyses.runs import Run, runs_of
 from weightkit.analyses.scene import Scene

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from weightkit.analyses import packings
-from weightkit.analyses.components import BOOKKEEPING, BUFFER, Kin
+from weightkit.analyses.components import Kin
 from weightkit.analyses.folding import Fold
+from weightkit.analyses.kinds import BOOKKEEPING, BUFFER
 from weightkit.analyses.packings import SHAPES, STORED, Evidence, Packed
 from weightkit.analyses.scene import Scene, module_prefix
 from weightkit.architectures.quantizers import COMPANIONS

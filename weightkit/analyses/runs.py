@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from weightkit.analyses.components import BOOKKEEPING, BUFFER
+from weightkit.analyses.kinds import BOOKKEEPING, BUFFER
 from weightkit.analyses.quantization import Counted
 from weightkit.analyses.scene import WEIGHTS
 from weightkit.architectures import regions

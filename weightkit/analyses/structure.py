@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from weightkit.analyses.components import BIAS, PARAMETER
 from weightkit.analyses.experts import Mixture
+from weightkit.analyses.kinds import BIAS, PARAMETER
 from weightkit.analyses.quantization import Counted
 from weightkit.analyses.runs import Run, audit
 from weightkit.architectures import regions

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from weightkit.analyses.adapters import Adapter
-from weightkit.analyses.components import BOOKKEEPING, PARAMETER
 from weightkit.analyses.experts import Mixture
+from weightkit.analyses.kinds import BOOKKEEPING, PARAMETER
 from weightkit.analyses.quantization import Counted
 
 TOKENIZERS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from weightkit.analyses.components import BIAS, PARAMETER
 from weightkit.analyses.folding import Fold
+from weightkit.analyses.kinds import BIAS, PARAMETER
 from weightkit.analyses.quantization import Counted
 from weightkit.analyses.runs import filled
 from weightkit.architectures.rows import COMPONENTS
