@@ -103,13 +103,17 @@ def values_behind(text: str, keys: re.Pattern[str]) -> Iterator[tuple[str, Any]]
     decoder = json.JSONDecoder(object_pairs_hook=_object)
     for found in re.finditer(r'"((?:[^"\\]|\\.)*)"\s*:\s*', text):
         key = _unescaped(found[1])
-        if keys.search(key):
+        if keys.search(key) and text[found.end() : found.end() + 1] in _TELLING_VALUES:
             piece = text[found.end() : found.end() + MAX_JSON]
             try:
                 value, _ = decoder.raw_decode(piece)
             except (ValueError, RecursionError) as error:
                 raise Malformed(f"the value of {key[:80]!r} cannot be read") from error
             yield key, value
+
+
+_TELLING_VALUES = ('"', "{", "[", "t")
+"""How a value begins that may tell something: in a vocabulary any word may be a key."""
 
 
 def _unescaped(key: str) -> str:

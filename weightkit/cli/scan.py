@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import reduce
 
 import click
 
@@ -85,36 +86,49 @@ def command(
 
 def _changes(policy: str | None, baseline: str | None) -> Callable[[ScanReport], ScanReport]:
     """What the policy and the baseline do to a report; both are read before anything is scanned."""
-    from weightkit.analyses.baseline import apply_baseline, read_baseline
-    from weightkit.analyses.policy import apply_policy, read_policy
+    changes: list[Callable[[ScanReport], ScanReport]] = []
+    if policy is not None:
+        from weightkit.analyses.policy import apply_policy, read_policy
 
-    rules = read_policy(policy) if policy else None
-    accepted = read_baseline(baseline) if baseline else None
+        rules = read_policy(policy)
+        changes.append(lambda report: apply_policy(report, rules))
+    if baseline is not None:
+        from weightkit.analyses.baseline import apply_baseline, read_baseline
 
-    def change(report: ScanReport) -> ScanReport:
-        if rules is not None:
-            report = apply_policy(report, rules)
-        return apply_baseline(report, accepted) if accepted is not None else report
-
-    return change
+        accepted = read_baseline(baseline)
+        changes.append(lambda report: apply_baseline(report, accepted))
+    return lambda report: reduce(lambda done, change: change(done), changes, report)
 
 
 def _write(report: ScanReport, files: Mapping[str, str | None], fail_on: str) -> None:
     """The further files that were asked for, each whole or not at all."""
-    from weightkit import __version__
-    from weightkit.analyses.baseline import baseline_of
-    from weightkit.render import json, junit, sarif
-
-    texts: dict[str, Callable[[], str]] = {
-        "write_baseline": lambda: json.text(baseline_of(report)),
-        "sarif": lambda: sarif.text(report, __version__, status(report, fail_on)),
-        "junit": lambda: junit.text(report, failing(fail_on)),
-    }
-    for name, text in texts.items():
-        target = files[name]
-        if target is not None:
+    for name, target in files.items():
+        if target is not None and name in _TEXTS:
             with paper(options.Output(False, target, quiet=True, color="never")) as out:
-                out.write(text())
+                out.write(_TEXTS[name](report, fail_on))
+
+
+def _baseline_text(report: ScanReport, fail_on: str) -> str:
+    from weightkit.analyses.baseline import baseline_of
+    from weightkit.render import json
+
+    return json.text(baseline_of(report))
+
+
+def _sarif_text(report: ScanReport, fail_on: str) -> str:
+    from weightkit import __version__
+    from weightkit.render import sarif
+
+    return sarif.text(report, __version__, status(report, fail_on))
+
+
+def _junit_text(report: ScanReport, fail_on: str) -> str:
+    from weightkit.render import junit
+
+    return junit.text(report, failing(fail_on))
+
+
+_TEXTS = {"write_baseline": _baseline_text, "sarif": _sarif_text, "junit": _junit_text}
 
 
 def failing(fail_on: str) -> set[str]:
