@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from weightkit.errors import AccessError, FormatError
 from weightkit.rules import Faults
 from weightkit.source import Source
 from weightkit.tensors import FileIndex, TensorSet
+
+_NAME, _NBYTES = attrgetter("name"), attrgetter("data.nbytes")
 
 MAX_JSON = 64 << 20
 """Bytes of a shard index: that of the largest models is some 10 MB."""
@@ -62,10 +66,10 @@ class ShardIndex:
         """Hold the index against the shards, both ways; ``names`` are the files' names in it."""
         held: dict[str, str] = {}
         for name, file in zip(names, files, strict=True):
-            held.update(dict.fromkeys([item.name for item in file.tensors], name))
+            held.update(dict.fromkeys(map(_NAME, file.tensors), name))
         if held != self.weight_map:
             self._name_differences(names, files, faults)
-        total = sum(item.data.nbytes for file in files for item in file.tensors)
+        total = sum(sum(map(_NBYTES, file.tensors)) for file in files)
         declared = self.metadata.get("total_size")
         if isinstance(declared, int | float) and declared != total:
             faults.add("WK615", f"total_size is {declared}, but the tensors have {total} bytes")
@@ -99,8 +103,8 @@ def merge(files: Sequence[FileIndex], faults: Faults) -> tuple[TensorSet, ...]:
             merged.setdefault(item.key, []).append(item)
     sets = []
     for key, pieces in merged.items():
-        tensors = tuple(tensor for piece in pieces for tensor in piece.tensors)
-        if len({tensor.name for tensor in tensors}) != len(tensors):
+        tensors = tuple(chain.from_iterable(piece.tensors for piece in pieces))
+        if len(set(map(_NAME, tensors))) != len(tensors):
             _name_doubles(files, faults)
         sets.append(TensorSet(key, pieces[0].kind, tensors))
     return tuple(sets)
