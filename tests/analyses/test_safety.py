@@ -40,9 +40,11 @@ from weightkit.analyses.stdlib import RENAMED_MODULES, RENAMED_NAMES
 from weightkit.analyses.trust import TRUSTED, danger
 from weightkit.analyses.trust.dangers import (
     CALLED_NAMES,
+    CALLED_WORDS,
     DANGEROUS_MODULES,
     DANGEROUS_PARTS,
     HARMFUL_NAMES,
+    RESTORING_WORDS,
     SAFE_NAMES,
     TELLING_NAMES,
 )
@@ -309,6 +311,15 @@ def test_telling_names() -> None:
         assert danger("mylib", word, called=False) is None
 
 
+def test_words_of_functions() -> None:
+    for word, kind in CALLED_WORDS.items():
+        assert danger("mylib", f"do_{word}_now") == kind
+        assert danger("mylib", f"do_{word}_now", called=False) is None
+        assert danger("mylib", f"Do{word.capitalize()}") is None
+        for other in RESTORING_WORDS:
+            assert danger("mylib", f"_{other}_{word}") is None
+
+
 def test_harmful_and_safe_names() -> None:
     for key, kind in HARMFUL_NAMES.items():
         assert danger(*key) == kind
@@ -382,6 +393,42 @@ def test_ordinary_calls_are_for_review(path: str) -> None:
 def test_members_of_enumerations_and_methods_are_for_review() -> None:
     for owner in (name("mylib.Mode"), call("mylib.f"), new("mylib.C")):
         assert judged(proto(2) + call("builtins.getattr", owner, text("ONE")) + STOP) == "review"
+
+
+def test_a_method_that_is_looked_up_is_its_dotted_name() -> None:
+    owner = name("mylib.Zone")
+    made = call("builtins.getattr", owner, text("from_key")) + tuple_of(text("UTC")) + REDUCE
+    assert judged(proto(2) + made + STOP) == "review"
+    zone = call("builtins.getattr", name("zoneinfo.ZoneInfo"), text("_unpickle"))
+    assert judged(proto(2) + zone + tuple_of(text("UTC")) + REDUCE + STOP) == "review"
+    assert judged(proto(4) + call("zoneinfo:ZoneInfo._unpickle", text("UTC")) + STOP) == "review"
+    for attribute in ("load", "system", "__init__"):
+        made = call("builtins.getattr", owner, text(attribute)) + tuple_of(CMD) + REDUCE
+        assert judged(proto(2) + made + STOP) == "unsafe"
+
+
+FUNCTIONS = """mylib.run_in_shell mylib.exec_query mylib.tools.download_file mylib.load_plugin
+    mylib.evaluate_expr mylib.openFile mylib.import_hook mylib._write_text mylib.x.deleteAll
+    mylib.apply_fn mylib.main numpy.vectorize git.Repo.clone_from transformers.pipeline
+    corpus._marker.drop_canary mylib.pwned exceptions.system""".split()
+
+
+@pytest.mark.parametrize("path", FUNCTIONS)
+def test_functions_that_say_what_they_do(path: str) -> None:
+    module, _, last = path.rpartition(".")
+    if module == "git.Repo":
+        module, last = "git", "Repo.clone_from"
+    assert judged(proto(2) + call(f"{module}:{last}", CMD) + STOP) == "unsafe"
+
+
+RESTORERS = """mylib.unpickle_doc mylib._load_pickle_new mylib._rebuild_and_run mylib.make_writer
+    mylib.newobj mylib.RunLength mylib.Opener mylib._Reader mylib.trunc mylib.rerunner
+    test.MyNet test.model.Net builtins.ValueError exceptions.KeyError""".split()
+
+
+@pytest.mark.parametrize("path", RESTORERS)
+def test_functions_that_restore_and_classes_do_not(path: str) -> None:
+    assert judged(proto(2) + call(path, number(1)) + STOP) == "review"
 
 
 def test_text_is_only_text() -> None:

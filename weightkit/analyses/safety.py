@@ -124,7 +124,7 @@ class _Judgement:
     def call(self, call: Call) -> None:
         target = call.target
         if type(target) is not Global:
-            self.say("WK805", call, "calls what was made while loading", effect="runs any code")
+            self.computed_call(call, target)
             return
         if target.operands or target.extension is not None:
             return  # said when the name itself is judged
@@ -139,6 +139,31 @@ class _Judgement:
         else:
             self.explained.add(target)
             self.say("WK810", call, f"calls {name.path}", subject=name.path)
+
+    def computed_call(self, call: Call, target: Any) -> None:
+        """A method that ``getattr(Class, "name")`` looks up is a dotted name; all else is hidden."""
+        method = self.method(target)
+        found = resolve(method) if method is not None else None
+        if method is None or found is None:
+            self.say("WK805", call, "calls what was made while loading", effect="runs any code")
+        elif found.danger is not None:
+            self.dangerous(call, found.path, found.danger)
+        else:
+            self.say("WK810", call, f"calls {found.path}", subject=found.path)
+
+    def method(self, made: Any) -> Global | None:
+        """What a lookup gives whose owner and name stand in the pickle, as a global of its own."""
+        if type(made) is not Call or made.opcode != "REDUCE" or type(made.target) is not Global:
+            return None
+        args = made.args
+        if self.name(made.target).path != "builtins.getattr" or type(args) is not tuple:
+            return None
+        if len(args) != 2 or type(args[0]) is not Global or type(args[1]) is not Text:
+            return None
+        owner, name = args
+        if owner.operands or owner.extension is not None or not _is_class(owner.name):
+            return None
+        return Global(owner.module, f"{owner.name}.{name}", made.offset, made.opcode)
 
     def trusted_call(self, call: Call, name: Name, trust: Trust) -> None:
         args = call.args
@@ -338,6 +363,11 @@ def _class_of(made: Call) -> Global:
         first = made.args[0]
         return first if type(first) is Global else target
     return target
+
+
+def _is_class(name: str) -> bool:
+    """Whether a name is spelt as classes are: ``Outer.Inner``, ``_Private``."""
+    return name.rpartition(".")[2].lstrip("_")[:1].isupper()
 
 
 def _is_empty(kwargs: Any) -> bool:

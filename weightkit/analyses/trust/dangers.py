@@ -24,6 +24,7 @@ ATTRIBUTE = Danger("attribute", "reaches attributes by name, and so past every t
 APPLY = Danger("apply", "calls what it is given")
 INTERPRETER = Danger("interpreter", "changes the running interpreter")
 THREAD = Danger("thread", "runs what it is given in another thread or process")
+OVERT = Danger("attack", "says of itself that it is an attack")
 OTHER = Danger("other", "belongs to a part of the standard library that no data needs")
 
 
@@ -36,7 +37,9 @@ DANGEROUS_MODULES = _table(
         PROCESS,
         """os posix nt ntpath posixpath subprocess _posixsubprocess pty commands popen2 signal platform
         _aix_support _osx_support ce riscos os2 _winapi msvcrt winreg _winreg resource webbrowser
-        antigravity sched psutil sh pexpect fabric paramiko invoke plumbum""",
+        antigravity sched psutil sh pexpect fabric paramiko invoke plumbum docker kubernetes ansible win32api win32com win32process win32gui win32event comtypes pythoncom pywintypes pyautogui
+        pynput keyboard pyperclip jupyter_client ipykernel nbconvert gevent eventlet twisted pwn pwnlib
+        nmap scapy impacket conda virtualenv twine poetry nvidia_smi""",
     ),
     (
         FILE,
@@ -49,15 +52,18 @@ DANGEROUS_MODULES = _table(
         """socket _socket socketserver SocketServer ssl _ssl http httplib urllib urllib2 urlparse ftplib
         smtplib smtpd imaplib poplib nntplib telnetlib xmlrpc xmlrpclib SimpleXMLRPCServer
         BaseHTTPServer SimpleHTTPServer CGIHTTPServer cgi cgitb wsgiref asyncore asynchat select
-        selectors requests urllib3 httpx aiohttp websockets boto3 botocore ftputil huggingface_hub""",
+        selectors requests urllib3 httpx aiohttp websockets websocket boto3 botocore ftputil s3fs gcsfs huggingface_hub pymongo redis kafka psycopg2
+        pymysql MySQLdb cx_Oracle openai anthropic flask uvicorn gunicorn streamlit gradio telnetlib3""",
     ),
     (
         CODE,
         """code codeop ast compiler symtable py_compile compileall dis inspect new _xxsubinterpreters
         _interpreters interpreters _testcapi _testinternalcapi idlelib lib2to3 pgen2 distutils
         setuptools pkg_resources pip ensurepip venv zipapp site sitecustomize usercustomize rlcompleter
-        readline nose pytest _pytest unittest doctest test types cmd execnet sympy numexpr
-        asteval restrictedpython py_mini_racer js2py jinja2 mako tornado.template""",
+        readline nose pytest _pytest unittest doctest types cmd execnet sympy numexpr
+        asteval restrictedpython RestrictedPython simpleeval py_mini_racer js2py execjs quickjs lupa rpy2
+        oct2py matlab jpype jnius java javax Cython theano langchain_experimental jinja2 mako
+        tornado.template""",
     ),
     (
         IMPORT,
@@ -96,14 +102,24 @@ DANGEROUS_PARTS = _table(
         PROCESS,
         """numpy.f2py numpy.distutils torch.utils.cpp_extension torch.utils.collect_env
         torch.distributed.run torch.distributed.launch torch.distributed.launcher
-        torch.distributed.elastic torch.multiprocessing torch._utils_internal PIL.ImageShow""",
+        torch.distributed.elastic torch.multiprocessing torch._utils_internal torch.backends.xeon
+        PIL.ImageShow py._process tornado.process deepspeed.launcher accelerate.commands
+        django.core.management matplotlib.texmanager matplotlib.dviread matplotlib.animation
+        matplotlib.testing nltk.internals langchain.tools langchain.utilities langchain.agents
+        langchain_community.tools langchain_community.utilities""",
     ),
     (
         CODE,
-        """numpy.testing torch.utils.bottleneck torch.utils._config_module torch.jit torch.fx
+        """test.support test.libregrtest test.regrtest test.pythoninfo test.test_support test.autotest
+        test.script_helper test.string_tests test.pickletester test.datetimetester test.ssltests
+        git.cmd git.repo salt.utils salt.modules fire.core build.__main__
+        numpy.testing torch.utils.bottleneck torch.utils._config_module torch.jit torch.fx
         torch.distributed.nn torch._inductor torch._dynamo torch._functorch torch._export
-        torch.library torch.testing torch._lobpcg torch._sources pandas.eval pandas.core.computation
-        scipy.weave omegaconf.resolvers PIL.ImageMath""",
+        torch.library torch.testing torch._lobpcg torch._sources torch.utils.benchmark torch.profiler
+        torch.autograd.profiler torch.contrib torch.utils.mobile_optimizer pandas.eval
+        pandas.core.computation pandas._testing scipy.weave scipy._lib._testutils omegaconf.resolvers
+        PIL.ImageMath cupy.cuda.compiler pycuda.compiler werkzeug.debug transformers.agents
+        transformers.tools numpy.core.function_base numpy._core.function_base""",
     ),
     (
         FILE,
@@ -113,12 +129,14 @@ DANGEROUS_PARTS = _table(
         torch.distributed.checkpoint torch.onnx torch._appdirs torch._vendor pandas.io scipy.io
         sklearn.datasets tensorflow.io keras.utils pyarrow.fs pyarrow.dataset pyarrow.parquet
         pyarrow.csv pyarrow.json pyarrow.orc pyarrow.feather pyarrow.ipc h5py onnx cv2 lxml nltk.data
-        PIL.ImageGrab""",
+        PIL.ImageGrab imageio tables torch.utils.tensorboard torch.utils.file_baton
+        tensorflow.python.lib.io torch.contrib._tensorboard_vis""",
     ),
     (
         NETWORK,
         """torch.hub torch.utils.model_zoo torch.distributed.rpc transformers.utils.hub
-        transformers.utils.import_utils nltk.downloader pyarrow.flight""",
+        transformers.utils.import_utils transformers.pipelines nltk.downloader pyarrow.flight
+        django.db""",
     ),
     (
         IMPORT,
@@ -151,6 +169,9 @@ HARMLESS_STDLIB = frozenset(
 )
 """Modules of the standard library whose classes data does hold: for review, not unsafe."""
 
+COMMON_NAMES = frozenset(["test"])
+"""Names of the standard library that people's own modules have too: dangerous only further down."""
+
 HARMFUL_NAMES: dict[tuple[str, str], Danger] = {
     ("uuid", name): PROCESS
     for name in """_get_command_stdout _find_mac_near_keyword _find_mac_under_heading
@@ -176,6 +197,11 @@ HARMFUL_NAMES |= {
     ("copyreg", "add_extension"): INTERPRETER,
     ("copyreg", "remove_extension"): INTERPRETER,
     ("copyreg", "constructor"): INTERPRETER,
+    ("codecs", "register"): INTERPRETER,
+    ("codecs", "lookup"): IMPORT,
+    ("_codecs", "register"): INTERPRETER,
+    ("_codecs", "lookup"): IMPORT,
+    ("copy", "_reconstruct"): APPLY,
     ("json", "load"): FILE,
     ("enum", "_simple_enum"): CODE,
     ("enum", "_test_simple_enum"): CODE,
@@ -187,6 +213,20 @@ HARMFUL_NAMES |= {
     ("torch", "compile"): CODE,
     ("torch", "import_ir_module"): CODE,
     ("torch", "set_default_tensor_type"): INTERPRETER,
+    ("torch.distributed", "init_process_group"): NETWORK,
+    ("torch.distributed.distributed_c10d", "init_process_group"): NETWORK,
+    ("torch.distributed.distributed_c10d", "_tensor_to_object"): NESTED,
+    ("torch.cuda", "_lazy_call"): APPLY,
+    ("torch.overrides", "handle_torch_function"): APPLY,
+    ("numpy", "fromregex"): FILE,
+    ("numpy", "piecewise"): APPLY,
+    ("numpy", "source"): FILE,
+    ("numpy", "lookfor"): IMPORT,
+    ("numpy", "info"): IMPORT,
+    ("scipy.optimize", "minimize"): APPLY,
+    ("sqlalchemy", "create_engine"): NETWORK,
+    ("pandas", "HDFStore"): FILE,
+    ("cupy", "RawKernel"): NATIVE,
     ("pandas", "eval"): CODE,
     ("pandas", "read_pickle"): NESTED,
 }
@@ -219,6 +259,8 @@ SAFE_NAMES: dict[str, frozenset[str]] = {
         "platform": "uname_result",
         "os": "PathLike stat_result terminal_size fspath",
         "posix": "stat_result",
+        "zoneinfo": "ZoneInfo._unpickle",
+        "dill._dill": "_create_array _load_type",
         "configparser": """ConfigParser RawConfigParser SectionProxy ConverterMapping Interpolation
         BasicInterpolation ExtendedInterpolation""",
         "csv": "Dialect excel excel_tab unix_dialect",
@@ -295,13 +337,45 @@ CALLED_NAMES = _table(
     (PROCESS, "spawn call shell fork kill"),
     (CODE, "compile evaluate"),
     (IMPORT, "locate get_class"),
-    (NESTED, "load loads load_model from_pickle deserialize load_from_checkpoint"),
-    (NETWORK, "download download_url fetch"),
-    (FILE, "open memmap read_file write_file"),
-    (APPLY, "apply partial reduce starmap map filter"),
+    (NESTED, "load loads load_model from_pickle deserialize load_from_checkpoint pickle_loads"),
+    (NETWORK, "download download_url fetch from_pretrained from_hub pipeline clone_from"),
+    (FILE, "open memmap read_file write_file from_file _new_shared_fd _new_shared_filename"),
+    (APPLY, "apply apply_ map_ partial reduce starmap map filter"),
     (THREAD, "Thread Process Timer Pool"),
 )
 """The same for names that classes and functions of any package have: dangerous when called."""
+
+CALLED_WORDS = _table(
+    (
+        PROCESS,
+        """system shell spawn popen subprocess exec execute cmd command commands cmdline terminal launch
+        fork kill run""",
+    ),
+    (CODE, "eval evaluate compile interpret script inline main install patch monkeypatch"),
+    (IMPORT, "import imports entrypoint"),
+    (NESTED, "load loads deserialize"),
+    (NETWORK, "download upload fetch http socket connect listen send recv"),
+    (
+        FILE,
+        """open write save dump delete remove rmtree unlink rename chmod mkdir makedirs rmdir touch
+        truncate read drop""",
+    ),
+    (NATIVE, "dlopen dll"),
+    (APPLY, "apply call invoke vectorize frompyfunc fromfunction callback"),
+    (
+        OVERT,
+        "pwn pwned exploit payload evil malicious malware backdoor shellcode revshell canary rce",
+    ),
+)
+"""Words of a function's name (``run_in_shell`` has three) that tell what it does when called.
+
+Classes are not asked, and neither are the functions that honest pickles call: those restore.
+"""
+
+RESTORING_WORDS = frozenset(
+    """unpickle pickle reconstruct reconstructor rebuild restore recreate new make build ctor newobj
+    setstate""".split()
+)
 
 ALIASES = frozenset(
     """os posix nt sys subprocess builtins __builtin__ shutil socket importlib imp runpy ctypes pty

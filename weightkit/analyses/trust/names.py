@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from weightkit.analyses.stdlib import STDLIB
 from weightkit.analyses.trust.dangers import (
     ALIASES,
     ATTRIBUTE,
     CALLED_NAMES,
+    CALLED_WORDS,
+    COMMON_NAMES,
     DANGEROUS_MODULES,
     DANGEROUS_PARTS,
     HARMFUL_NAMES,
@@ -14,6 +18,7 @@ from weightkit.analyses.trust.dangers import (
     HARMLESS_STDLIB,
     NAMED_ONLY,
     OTHER,
+    RESTORING_WORDS,
     SAFE_NAMES,
     TELLING_NAMES,
     Danger,
@@ -30,10 +35,12 @@ def danger(module: str, name: str, called: bool = True) -> Danger | None:
     ``random._os.system`` is ``os.system``.
     """
     module = "builtins" if module == "__builtin__" else module
+    if name in SAFE_NAMES.get(module, ()):
+        return None
     parts = name.split(".")
     if len(parts) > 1:
         return _walked(module, parts, called)
-    if name in SAFE_NAMES.get(module, ()) or (module == "builtins" and name.endswith(_ERRORS)):
+    if module in ("builtins", "exceptions") and name.endswith(_ERRORS):
         return None
     if (module, name) in HARMFUL_NAMES:
         only_named = not called and (module, name) in NAMED_ONLY
@@ -53,6 +60,8 @@ def _of_module(module: str) -> Danger | None:
         path = path.rpartition(".")[0]
     top = module.partition(".")[0]
     harmless = top in HARMLESS_STDLIB or module in HARMLESS_STDLIB
+    if top in COMMON_NAMES:
+        harmless = not module.startswith(f"{top}.test_")
     return OTHER if top in STDLIB and not harmless else None
 
 
@@ -61,7 +70,23 @@ def _told(name: str, called: bool) -> Danger | None:
     alias = name.strip("_")
     if alias in ALIASES or name in ALIASES:
         return DANGEROUS_MODULES.get(alias) or DANGEROUS_MODULES.get(name) or ATTRIBUTE
-    return TELLING_NAMES.get(name) or (CALLED_NAMES.get(name) if called else None)
+    found = TELLING_NAMES.get(name)
+    if found is not None or not called:
+        return found
+    return CALLED_NAMES.get(name) or _worded(name)
+
+
+_WORD = re.compile(r"[a-z0-9]+|[A-Z][a-z0-9]*")
+
+
+def _worded(name: str) -> Danger | None:
+    """By the words of a function's name; a capital letter in front means a class."""
+    if name.lstrip("_")[:1].isupper():
+        return None
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not RESTORING_WORDS.isdisjoint(words):
+        return None
+    return next((CALLED_WORDS[word] for word in words if word in CALLED_WORDS), None)
 
 
 def _walked(module: str, parts: list[str], called: bool) -> Danger | None:
