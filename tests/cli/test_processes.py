@@ -71,6 +71,17 @@ def test_closed_standard_output() -> None:
     assert done.stderr == b"weightkit: standard output is closed\n"
 
 
+def wait_until_idle(pid: int) -> None:
+    """Wait until a process has used no processor time for half a second: it waits for its input."""
+    spent = ""
+    for _ in range(60):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        before, spent = spent, " ".join(fields[11:13])
+        if before == spent != "0 0":
+            return
+        time.sleep(0.5)
+
+
 def test_control_c_is_130() -> None:
     process = subprocess.Popen(
         [*PROGRAM, "inspect", "-"],
@@ -79,7 +90,7 @@ def test_control_c_is_130() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    time.sleep(1)
+    wait_until_idle(process.pid)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
