@@ -213,10 +213,10 @@ def test_every_odd_value_of_every_key(key):
 
 def test_a_million_layers_are_quick():
     config = {"num_hidden_layers": 10**6, "num_experts_per_tok": [1] * 10**6, "hidden_size": 8}
-    start = time.perf_counter()
+    start = time.process_time()
     found = report(tensors(*SMALL), config)
     assert found.parameters.total == 800 + 3 * 768 + 8
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_fifty_thousand_tensors_are_quick():
@@ -229,9 +229,9 @@ def test_fifty_thousand_tensors_are_quick():
     opened = Opened(given, {"config.json": {"num_experts_per_tok": 8}})
     took = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         found = inspect(opened)
-        took.append(time.perf_counter() - start)
+        took.append(time.process_time() - start)
     assert found.parameters.active == 64 * 3 * 64 * 8
     assert len(found.groups) == 3
     assert min(took) < 1  # 0.1 s on an idle machine
@@ -247,7 +247,7 @@ def test_more_kinds_of_names_than_any_model(monkeypatch):
 
 @pytest.mark.parametrize("text", ["a." * 30_000, "experts." * 30_000, "1." * 30_000, "0" * 60_000])
 def test_endless_names_are_quick(text):
-    start = time.perf_counter()
+    start = time.process_time()
     found = report([tensor(f"{text}weight", 8, 8), tensor(f"{text}bias", 8)], {})
     assert found.parameters.total == 72
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2

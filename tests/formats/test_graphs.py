@@ -100,11 +100,11 @@ def test_a_graph_built_to_exhaust_is_answered() -> None:
     deep = graph(RELU)
     for _ in range(2000):
         deep = graph(node("If", "", message((1, "b"), (6, deep))))
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert codes("m.onnx", model(deep)).keys() <= {"WK003", "WK004"}
     wide = message((1, 9), (7, message((1, b"")) * 2_000_000))
     assert codes("m.onnx", wide).keys() <= {"WK003", "WK004"}
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 # TensorFlow
