@@ -10,7 +10,7 @@ from weightkit.analyses.listing import EVERYTHING, Wanted, list_files
 from weightkit.analyses.safety import judge, resolve, verdict
 from weightkit.collecting import paused_collection
 from weightkit.errors import AccessError, WeightkitError
-from weightkit.opening.examining import Examined, examine
+from weightkit.opening.examining import TORCHSCRIPT_CODE, Examined, examine
 from weightkit.opening.recognition import promised
 from weightkit.reports import (
     Examination,
@@ -37,6 +37,9 @@ WEIGHTS = (
     ".7z",
 )
 """Suffixes that may hold weights, beside those that promise a format that is read."""
+
+MAX_LISTED = 50
+"""Files of code that a finding names."""
 
 
 def scan(
@@ -121,7 +124,9 @@ def findings(examined: Examined) -> Iterator[Finding]:
         index = part.index
         if index is not None and index.container == "torchscript":
             faults = Faults(index.path, part.name if part is not examined else "")
-            faults.add("WK814", "a TorchScript archive: a program for torch's interpreter")
+            code = [item.name for item in part.parts if item.format == TORCHSCRIPT_CODE]
+            message = f"a TorchScript archive: {len(code)} files of code for torch's interpreter"
+            faults.add("WK814", message, evidence=", ".join(code[:MAX_LISTED]))
             yield from faults.all()
 
 

@@ -35,6 +35,9 @@ _ZIPPED = ("zip", "pytorch", "numpy")
 TEXTS = (".json", ".yaml", ".yml", ".jinja", ".jinja2", ".j2")
 """Read as text by those who go by the name, whatever else the content may be."""
 
+TORCHSCRIPT_CODE = "TorchScript code"
+"""The format of a member that torch's own interpreter runs: listed, not read."""
+
 Look = Callable[[Reader, bytes], tuple[str, Examination] | None]
 """Asked about content that no room accepts, with its first bytes: what it is, and what is in it."""
 
@@ -194,8 +197,11 @@ class _Examiner:
         from weightkit.formats import pytorch
 
         strangers = (m for m in _files(archive) if not pytorch.explains(m.name))
-        return tuple(
-            part for part in self.inside(self.readers(strangers, archive, faults)) if part.format
+        found = self.inside(self.readers(strangers, archive, faults))
+        code = (m.name for m in _files(archive) if pytorch.is_code(m.name))
+        return (
+            *(part for part in found if part.format),
+            *(Examined(name, TORCHSCRIPT_CODE, Examination(None)) for name in code),
         )
 
     def readers(

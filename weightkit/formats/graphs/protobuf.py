@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from weightkit.source import Cursor, Reader
+from weightkit.source import Reader
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -39,33 +39,20 @@ class Messages:
 
     def fields(self, offset: int, nbytes: int) -> Iterator[Field]:
         """The fields of the message in a range. Raises Broken where they do not fill it."""
-        cursor = Cursor(self.source, offset)
-        end = offset + nbytes
-        while cursor.position < end:
+        at, end = offset, offset + nbytes
+        window, start = b"", at
+        while at < end:
+            if at + HEAD > start + len(window):
+                start = at
+                window = self.source.pread(at, min(WINDOW, end - at))
+            field = _field(window, at - start, at)
+            at = field.offset + field.nbytes
+            if at > end:
+                raise Broken(f"a field passes the end of its message at 0x{end:x}")
             self.left -= 1
             if self.left < 0:
                 raise Broken("too many fields")
-            yield self.field(cursor, end)
-        if cursor.position != end:
-            raise Broken(f"a field passes the end of its message at 0x{end:x}")
-
-    def field(self, cursor: Cursor, end: int) -> Field:
-        at = cursor.position
-        key = varint(cursor, end)
-        number, kind = key >> 3, key & 7
-        if not 0 < number < 1 << 29:
-            raise Broken(f"field number {number} at 0x{at:x}")
-        if kind == VARINT:
-            return Field(number, kind, varint(cursor, end), at, 0)
-        width = {FIXED64: 8, FIXED32: 4}.get(kind)
-        if width is None and kind != BYTES:
-            raise Broken(f"a field of kind {kind} at 0x{at:x}")
-        nbytes = varint(cursor, end) if width is None else width
-        start = cursor.position
-        if nbytes > end - start:
-            raise Broken(f"a field of {nbytes} bytes at 0x{at:x}, but {end - start} remain")
-        cursor.skip(nbytes)
-        return Field(number, kind, 0, start, nbytes)
+            yield field
 
     def text(self, field: Field, limit: int = 4096) -> str:
         """The value of a length-delimited field as text, cut to ``limit`` bytes."""
@@ -73,14 +60,38 @@ class Messages:
         return raw.decode("utf-8", "replace")
 
 
-def varint(cursor: Cursor, end: int) -> int:
-    """A number of up to ten bytes, seven bits in each, the lowest first."""
-    value = 0
-    for place in range(10):
-        if cursor.position >= end:
-            raise Broken(f"a number passes the end of its message at 0x{end:x}")
-        byte = cursor.take(1)[0]
-        value |= (byte & 0x7F) << (7 * place)
+WINDOW = 1 << 16
+HEAD = 20
+"""Bytes that the key and the length (or number) of a field can take."""
+_WIDTHS = {FIXED64: 8, FIXED32: 4}
+
+
+def _field(window: bytes, at: int, offset: int) -> Field:
+    """The field whose key stands in ``window`` at ``at``, and in the source at ``offset``."""
+    begun = at
+    key, at = _varint(window, at)
+    number, kind = key >> 3, key & 7
+    if not 0 < number < 1 << 29:
+        raise Broken(f"field number {number} at 0x{offset:x}")
+    if kind == VARINT:
+        value, at = _varint(window, at)
+        return Field(number, kind, value, offset + at - begun, 0)
+    if kind == BYTES:
+        nbytes, at = _varint(window, at)
+    elif kind in _WIDTHS:
+        nbytes = _WIDTHS[kind]
+    else:
+        raise Broken(f"a field of kind {kind} at 0x{offset:x}")
+    return Field(number, kind, 0, offset + at - begun, nbytes)
+
+
+def _varint(window: bytes, at: int) -> tuple[int, int]:
+    """A number of up to ten bytes, seven bits in each, the lowest first; and where it ends."""
+    value = shift = 0
+    for place in range(at, min(at + 10, len(window))):
+        byte = window[place]
+        value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value
-    raise Broken(f"a number of more than ten bytes at 0x{cursor.position:x}")
+            return value, place + 1
+        shift += 7
+    raise Broken("a number that does not end")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from weightkit.formats.pytorch.streams import examine_stream, is_pickle
 from weightkit.formats.pytorch.tarred import accepts_tar, examine_tar
-from weightkit.formats.pytorch.zipped import accepts_zip, examine_zip, explains
+from weightkit.formats.pytorch.zipped import accepts_zip, examine_zip, explains, is_code
 from weightkit.reports import Examination
 from weightkit.source import Reader
 
@@ -23,6 +23,7 @@ __all__ = [
     "examine_tar",
     "examine_zip",
     "explains",
+    "is_code",
 ]
 
 NAME = "pytorch"

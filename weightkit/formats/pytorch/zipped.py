@@ -50,6 +50,11 @@ def explains(name: str) -> bool:
     return bool(_OWN.match(name)) or name.endswith(_PICKLES)
 
 
+def is_code(name: str) -> bool:
+    """Whether a member is source that torch's interpreter compiles and runs."""
+    return name.partition("/")[2].startswith("code/") and name.endswith(".py")
+
+
 def _data_name(archive: Zip) -> str:
     name = f"{archive.root}/data.pkl"
     if archive.find(name) is not None:
