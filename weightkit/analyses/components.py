@@ -23,7 +23,7 @@ VECTORS = ("norm", "lora", "other")
 """Components that have one-dimensional weights of their own."""
 
 
-MAX_KINDS = 50_000
+MAX_KINDS = 20_000
 """Kinds of names that are looked at; the biggest published models have some hundreds."""
 
 

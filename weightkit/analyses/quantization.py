@@ -74,6 +74,9 @@ LAYOUTS = [
     Layout("torchao", "*_qdata", "int uint", "*_scale", packings.uncountable),
 ]
 
+_LEAVES = frozenset(layout.leaf for layout in LAYOUTS)
+_ENDS = tuple(layout.leaf[1:] for layout in LAYOUTS if layout.leaf.startswith("*"))
+
 
 def count(
     folds: Sequence[tuple[Fold, Kin]],
@@ -137,6 +140,9 @@ def _plain(
 def layout_of(group: Fold, scene: Scene) -> Layout | None:
     """The layout that packs a fold; None for plain tensors."""
     leaf = group.segments[-1]
+    plain = leaf == "weight" and group.dtype.kind == "float" and group.dtype.nbytes > 1
+    if plain or not (leaf in _LEAVES or leaf.endswith(_ENDS)):
+        return None
     kinds = {group.dtype.kind, group.dtype.name}
     for layout in LAYOUTS:
         if segment_matches(layout.leaf, leaf) and kinds & set(layout.kinds.split()):

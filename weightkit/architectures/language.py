@@ -185,6 +185,7 @@ PARAMETERS = [
         "{cls_token,dist_token,mask_token}", "embedding", "vit.embeddings.cls_token", "", (1, 1, 64)
     ),
     Row("{pos_embed,positional_embedding}", "embedding", "pos_embed", "", (1, 197, 64)),
+    Row("resampler.query", "embedding", "resampler.query"),
     Row("{latents,latent_query,probe,image_newline}", "embedding", "perceiver.latents"),
     Row("*positional_encoding", "embedding", "memory_temporal_positional_encoding"),
     Row("{codebook,codevectors,queries_features}", "embedding", "quantizer.codevectors"),
