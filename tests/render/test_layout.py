@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from weightkit.render import plain
 from weightkit.render.blocks import RIGHT, Bar, Column, Facts, Table
-from weightkit.render.layout import cells, fold, place
+from weightkit.render.layout import cells, fold, place, unfolded
 from weightkit.render.surface import Surface
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -41,7 +41,8 @@ def test_the_column_with_the_highest_drop_goes_first() -> None:
 
 def test_bars_are_for_terminals() -> None:
     table = Table([Column("a"), Column("")], [("x", Bar(0.5))])
-    assert len(place(table, None, bars=False)) == 1
+    assert len(place(table, 80, bars=False)) == 1
+    assert len(unfolded(table)) == 1
     assert place(table, 80, bars=True)[1].width == 24
 
 
