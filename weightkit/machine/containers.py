@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weightkit.machine.state import LIST_COST, MARK_COST, Machine, Stopped
+from weightkit.machine.state import ITEM_COST, LIST_COST, MARK_COST, Machine, Stopped
 from weightkit.machine.table import U32, opcode
 from weightkit.machine.values import parsed
 from weightkit.programs import Call, Group, Pairs
@@ -45,9 +45,12 @@ opcode(b"\x8f", "EMPTY_SET")(lambda m: m.node(Group("set", [])))
 
 @opcode(b"t", "TUPLE")
 def _tuple(m: Machine) -> None:
-    items = tuple(m.pop_mark())
-    m.spent += LIST_COST
-    m.stack.append(items)
+    items = m.stack
+    if not m.below:
+        raise Stopped("WK302", "no mark on the stack")
+    m.stack = stack = m.below.pop()
+    m.spent += LIST_COST + ITEM_COST * len(items)
+    stack.append(tuple(items))
 
 
 def _short_tuple(code: bytes, name: str, size: int) -> None:
@@ -169,7 +172,10 @@ def _get(m: Machine, key: int) -> None:
 def _binget(m: Machine) -> None:
     i = m.i
     m.i = i + 1
-    _get(m, m.buf[i])
+    try:
+        m.stack.append(m.memo[m.buf[i]])
+    except KeyError:
+        _get(m, m.buf[i])  # says so
 
 
 @opcode(b"j", "LONG_BINGET")

@@ -107,8 +107,14 @@ def _push_text(m: Machine, nbytes: int) -> None:
     if nbytes > m.limits.keep_text:
         m.node(Blob("text", m.skip(nbytes), nbytes, encoding=TEXT))
         return
-    offset = m.base + m.i
-    raw = m.take(nbytes)
+    i = m.i
+    offset = m.base + i
+    end = i + nbytes
+    if end <= m.end:
+        raw = m.buf[i:end]
+        m.i = end
+    else:
+        raw = m.take(nbytes)
     try:
         text = Text(raw, "utf-8", "surrogatepass")
     except UnicodeDecodeError as error:
@@ -170,11 +176,19 @@ def _sized(
 
 _sized(b"\x8a", "LONG1", _push_long, u8, 1)
 _sized(b"\x8b", "LONG4", _push_long, I32, 4)
-_sized(b"X", "BINUNICODE", _push_text, U32, 4)
 _sized(b"\x8c", "SHORT_BINUNICODE", _push_text, u8, 1)
 _sized(b"\x8d", "BINUNICODE8", _push_text, U64, 8)
 _sized(b"T", "BINSTRING", _push_string, I32, 4)
 _sized(b"U", "SHORT_BINSTRING", _push_string, u8, 1)
+
+
+@opcode(b"X", "BINUNICODE")
+def _binunicode(m: Machine) -> None:
+    i = m.i
+    m.i = i + 4
+    _push_text(m, U32(m.buf, i)[0])
+
+
 _sized(b"B", "BINBYTES", _push_bytes, U32, 4)
 _sized(b"C", "SHORT_BINBYTES", _push_bytes, u8, 1)
 _sized(b"\x8e", "BINBYTES8", _push_bytes, U64, 8)

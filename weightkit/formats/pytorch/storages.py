@@ -79,6 +79,36 @@ Place = Callable[[Declared], tuple[Extent, int] | None]
 """Where a container keeps a root record, and how many bytes it has; None if it has none."""
 
 
+def are_whole(program: Program, nbytes_of: Callable[[str], int | None]) -> bool:
+    """Whether every storage has a record of its size: the usual case, told without looking closer.
+
+    ``nbytes_of`` gives the size of the record with a key. ``locate`` says what is wrong if any is.
+    """
+    itemsizes: dict[Global, int] = {}
+    for node in program.persistents:
+        pid = node.pid
+        if type(pid) is not tuple or len(pid) != 5 or pid[0] != "storage":
+            return False
+        _, kind, key, _, numel = pid
+        if type(kind) is not Global or type(key) is not Text or type(numel) is not int:
+            return False
+        itemsize = itemsizes.get(kind)
+        if itemsize is None:
+            itemsize = itemsizes[kind] = _itemsize(kind)
+        if not itemsize or nbytes_of(key) != numel * itemsize:
+            return False
+    return True
+
+
+def _itemsize(kind: Global) -> int:
+    """Bytes of an item; 0 where several share one, or for what is no storage class."""
+    try:
+        dtype = storage_dtype(kind)
+    except Malformed:
+        return 0
+    return dtype.nbytes if dtype.items == 1 else 0
+
+
 def locate(program: Program, place: Place, faults: Faults) -> dict[str, Storage]:
     """The storages of ``program`` by key; a record that is missing or of another size is a fault."""
     found: dict[str, Storage] = {}

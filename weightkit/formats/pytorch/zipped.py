@@ -16,7 +16,7 @@ from weightkit.archives import Budget, Zip, ZipMember
 from weightkit.errors import WeightkitError
 from weightkit.formats.pytorch.objects import Collected, collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
-from weightkit.formats.pytorch.storages import Declared, locate
+from weightkit.formats.pytorch.storages import Declared, are_whole, locate
 from weightkit.formats.pytorch.tensors import Tensors
 from weightkit.machine import LIMITS, read_program
 from weightkit.programs import Program
@@ -141,6 +141,8 @@ class _Archive:
     ) -> list[TensorSet]:
         """The sets of one pickle, whose storages lie in ``folder``."""
         program, reader = self.programs[member], self.readers[member]
+        if not self.listing and are_whole(program, lambda key: self.record_size(folder, key)):
+            return []
         faults = Faults(self.source.path, reader.entry)
         storages = locate(program, lambda item: self.record(folder, item), faults)
         byteorder = self.byteorder(folder.partition("/")[0] + "/")
@@ -154,6 +156,10 @@ class _Archive:
         if not key:
             self.values = found.values
         return [item._replace(key=".".join(p for p in (key, item.key) if p)) for item in sets]
+
+    def record_size(self, folder: str, key: str) -> int | None:
+        member = self.archive.find(folder + key)
+        return None if member is None or member.data_offset is None else member.size
 
     def record(self, folder: str, item: Declared) -> tuple[Extent, int] | None:
         member = self.archive.find(folder + item.root) or self.archive.find(
