@@ -19,7 +19,17 @@ PACKAGE = ROOT / "weightkit"
 
 # docs/design.md shows this table; a module may import those of lower layers.
 LAYERS: list[tuple[str, ...]] = [
-    ("errors", "dtypes", "tensors", "programs", "reports", "rules", "text", "collecting"),
+    (
+        "errors",
+        "dtypes",
+        "tensors",
+        "programs",
+        "findings",
+        "reports",
+        "rules",
+        "text",
+        "collecting",
+    ),
     ("source", "archives", "machine"),
     ("formats",),
     ("values", "architectures"),

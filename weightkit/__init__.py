@@ -31,9 +31,10 @@ if TYPE_CHECKING:
         VerifyError,
         WeightkitError,
     )
+    from weightkit.findings import Finding
     from weightkit.opening import Checkpoint
     from weightkit.opening import open_checkpoint as open  # noqa: A004
-    from weightkit.reports import Finding, Inspection
+    from weightkit.reports import Inspection
     from weightkit.tensors import Extent, FileIndex, TensorInfo, TensorSet
 
 __version__ = "0.1.0"
@@ -68,7 +69,7 @@ _HOMES = {
     "DType": "dtypes",
     "Extent": "tensors",
     "FileIndex": "tensors",
-    "Finding": "reports",
+    "Finding": "findings",
     "Inspection": "reports",
     "TensorInfo": "tensors",
     "TensorSet": "tensors",

@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from weightkit.reports import Finding
+    from weightkit.findings import Finding
 
 
 class WeightkitError(Exception):

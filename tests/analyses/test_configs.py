@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from weightkit.analyses.folder import look
+from weightkit.findings import Finding
 from weightkit.opening import examine
-from weightkit.reports import Finding
 from weightkit.source import Buffer, Source
 
 

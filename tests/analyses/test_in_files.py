@@ -14,7 +14,7 @@ import pytest
 
 from scripts.bench.attacks import gguf, tarred, zipped
 from weightkit.analyses.scanning import scan, scan_file
-from weightkit.reports import ScannedFile
+from weightkit.findings import ScannedFile
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIMB = "{{ cycler.__init__.__globals__.os.popen('id').read() }}"

@@ -12,7 +12,7 @@ from weightkit.analyses.baseline import apply_baseline, baseline_of, read_baseli
 from weightkit.analyses.policy import apply_policy, read_policy
 from weightkit.analyses.scanning import scan
 from weightkit.errors import PolicyError
-from weightkit.reports import ScanReport
+from weightkit.findings import ScanReport
 from weightkit.rules.fingerprints import fingerprint
 
 ODD = b"cmine.models\nThing\n."

@@ -48,8 +48,8 @@ from weightkit.analyses.trust.dangers import (
     SAFE_NAMES,
     TELLING_NAMES,
 )
+from weightkit.findings import Finding
 from weightkit.opening.examining import examine
-from weightkit.reports import Finding
 from weightkit.rules import RULES, finding
 from weightkit.rules.pickles import RULES as PICKLE_RULES
 from weightkit.source import Buffer

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from tests.golden import same
 from weightkit import __version__
 from weightkit.cli import COMMANDS, group
-from weightkit.reports import SEVERITIES
+from weightkit.findings import SEVERITIES
 
 
 def run(*arguments: str) -> str:

@@ -6,8 +6,8 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from weightkit.findings import Examination
 from weightkit.formats import gguf
-from weightkit.reports import Examination
 from weightkit.source import Buffer
 from weightkit.tensors import Extent
 

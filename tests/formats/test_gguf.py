@@ -37,9 +37,9 @@ from tests.formats.gguf_files import (
 )
 from weightkit.dtypes import GGML
 from weightkit.errors import AccessError, FormatError
+from weightkit.findings import Examination
 from weightkit.formats import gguf
 from weightkit.formats.gguf import entries, pairs
-from weightkit.reports import Examination
 from weightkit.rules import RULES
 from weightkit.rules.gguf import RULES as GGUF_RULES
 from weightkit.source import Buffer, Source, Window

@@ -9,8 +9,8 @@ import pytest
 from tests.pickles import call, dict_of, frame, name, number, proto, raw, text, tuple_of
 from weightkit.analyses.safety import verdict
 from weightkit.analyses.scanning import findings
+from weightkit.findings import Finding
 from weightkit.opening.examining import examine
-from weightkit.reports import Finding
 from weightkit.source import Buffer
 
 ATTACK = call("os.system", text("id"))

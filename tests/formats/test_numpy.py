@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from tests.zip_files import Entry, archive
 from weightkit.archives import Budget, read_zip
+from weightkit.findings import Examination
 from weightkit.formats import numpy as room
 from weightkit.formats.numpy.descriptions import NoDescription, describe
 from weightkit.formats.numpy.literals import NoLiteral, Pairs, parse
 from weightkit.programs import Global
-from weightkit.reports import Examination
 from weightkit.rules import Faults
 from weightkit.source import Buffer
 from weightkit.tensors import TensorInfo

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from weightkit.dtypes import SAFETENSORS
+from weightkit.findings import Examination, Finding
 from weightkit.formats import Format, safetensors
 from weightkit.formats.safetensors import entries, forms, serde
 from weightkit.formats.safetensors.columns import tensors
-from weightkit.reports import Examination, Finding
 from weightkit.rules import RULES
 from weightkit.source import Buffer, Source, Window
 from weightkit.tensors import DEFLATE, RAW, Extent

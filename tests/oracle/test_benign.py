@@ -24,8 +24,8 @@ import torch
 
 from weightkit.analyses.safety import verdict
 from weightkit.analyses.scanning import findings
+from weightkit.findings import Finding
 from weightkit.opening.examining import examine
-from weightkit.reports import Finding
 from weightkit.source import Buffer
 
 torch.manual_seed(0)

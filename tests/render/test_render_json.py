@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weightkit.errors import AccessError, FormatError
+from weightkit.findings import Finding
 from weightkit.render.json import envelope, error, plain, text
-from weightkit.reports import FileEntry, Finding
+from weightkit.reports import FileEntry
 from weightkit.tensors import ArrayRef
 
 VALUES = st.recursive(

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
+from weightkit.findings import Finding, ScannedFile, ScanReport, SkippedFile
 from weightkit.render import junit, sarif
-from weightkit.reports import Finding, ScannedFile, ScanReport, SkippedFile
 from weightkit.rules import finding
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "schemas" / "sarif-2.1.0-rtm.5.json").read_text())

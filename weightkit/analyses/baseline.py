@@ -15,7 +15,7 @@ from typing import Any
 
 from weightkit.analyses.safety import UNSCANNED, verdict
 from weightkit.errors import AccessError, PolicyError
-from weightkit.reports import Finding, ScannedFile, ScanReport
+from weightkit.findings import Finding, ScannedFile, ScanReport
 from weightkit.rules import finding
 from weightkit.rules.fingerprints import fingerprinted
 from weightkit.source import Source

@@ -17,7 +17,7 @@ from weightkit.analyses import templates
 from weightkit.analyses.documents import Place, Tagged, of, pairs, walk
 from weightkit.analyses.keras import is_object, judge_keras
 from weightkit.analyses.targets import TARGET_KEYS, danger_of, shown, targets
-from weightkit.reports import Finding
+from weightkit.findings import Finding
 from weightkit.rules import Faults
 from weightkit.source import Reader
 from weightkit.tensors import ArrayRef, FileIndex

@@ -21,9 +21,9 @@ from weightkit.analyses.texts import (
     read_yaml_file,
     text_of,
 )
+from weightkit.findings import Examination
 from weightkit.formats import hdf5
 from weightkit.formats.graphs import tflite
-from weightkit.reports import Examination
 from weightkit.rules import Faults, finding
 from weightkit.source import Reader
 

@@ -15,14 +15,8 @@ from weightkit.analyses.runs import Run, runs_of
 from weightkit.analyses.scene import Scene
 from weightkit.analyses.tables import BY
 from weightkit.collecting import paused_collection
-from weightkit.reports import (
-    FileEntry,
-    Finding,
-    Inspection,
-    Parameters,
-    SetSummary,
-    TensorRow,
-)
+from weightkit.findings import Finding
+from weightkit.reports import FileEntry, Inspection, Parameters, SetSummary, TensorRow
 from weightkit.rules import Faults
 from weightkit.tensors import FileIndex, TensorInfo, TensorSet
 

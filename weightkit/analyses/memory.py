@@ -27,16 +27,8 @@ from weightkit.analyses.training import Trained, training_terms
 from weightkit.architectures.caches.config import describe_config
 from weightkit.architectures.caches.gguf import describe_gguf
 from weightkit.architectures.caches.shapes import CacheShape
-from weightkit.reports import (
-    ESTIMATE,
-    EXACT,
-    UNKNOWN,
-    Finding,
-    Group,
-    Inspection,
-    MemoryReport,
-    MemoryTerm,
-)
+from weightkit.findings import Finding
+from weightkit.reports import ESTIMATE, EXACT, UNKNOWN, Group, Inspection, MemoryReport, MemoryTerm
 from weightkit.rules import finding
 from weightkit.tensors import TensorInfo
 

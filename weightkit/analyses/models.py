@@ -7,11 +7,11 @@ from collections.abc import Callable
 from weightkit.analyses.graphs import judge_graph, names_to_search
 from weightkit.analyses.texts import Seen, configs_in
 from weightkit.errors import FormatError, MissingExtra
+from weightkit.findings import Examination
 from weightkit.formats import hdf5
 from weightkit.formats.graphs import Graph, onnx, tensorflow, tflite
 from weightkit.formats.graphs.protobuf import Broken
 from weightkit.programs import Program
-from weightkit.reports import Examination
 from weightkit.rules import Faults
 from weightkit.source import Buffer, Reader
 

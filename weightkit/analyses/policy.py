@@ -34,7 +34,7 @@ from typing import Any
 
 from weightkit.analyses.safety import UNSCANNED, verdict
 from weightkit.errors import PolicyError
-from weightkit.reports import SEVERITIES, Finding, ScannedFile, ScanReport
+from weightkit.findings import SEVERITIES, Finding, ScannedFile, ScanReport
 from weightkit.rules import RULES, finding
 from weightkit.source import Source
 

@@ -15,8 +15,8 @@ from weightkit.analyses.stdlib import RENAMED_MODULES, RENAMED_NAMES
 from weightkit.analyses.trust import TRUSTED, Danger, Trust, danger
 from weightkit.analyses.trust.dangers import NESTED
 from weightkit.analyses.trust.trusted import StateCheck
+from weightkit.findings import Finding
 from weightkit.programs import Blob, Call, Global, Group, Pairs, Persistent, Program, Text
-from weightkit.reports import Finding
 from weightkit.rules import Faults
 from weightkit.source import Buffer, Reader, Window
 

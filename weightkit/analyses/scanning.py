@@ -10,9 +10,7 @@ from weightkit.analyses.listing import EVERYTHING, Wanted, list_files
 from weightkit.analyses.safety import judge, resolve, verdict
 from weightkit.collecting import paused_collection
 from weightkit.errors import AccessError, WeightkitError
-from weightkit.opening.examining import TORCHSCRIPT_CODE, Examined, examine
-from weightkit.opening.recognition import promised
-from weightkit.reports import (
+from weightkit.findings import (
     Examination,
     Finding,
     ProgramText,
@@ -20,6 +18,8 @@ from weightkit.reports import (
     ScanReport,
     SkippedFile,
 )
+from weightkit.opening.examining import TORCHSCRIPT_CODE, Examined, examine
+from weightkit.opening.recognition import promised
 from weightkit.rules import Faults
 from weightkit.source import Reader, Source
 

@@ -15,7 +15,7 @@ from weightkit.analyses.documents import (
     read_yaml,
     values_behind,
 )
-from weightkit.reports import Examination, Finding
+from weightkit.findings import Examination, Finding
 from weightkit.rules import Faults, finding
 from weightkit.source import Reader
 

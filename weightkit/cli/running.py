@@ -14,8 +14,8 @@ from weightkit.cli import boundary
 from weightkit.cli.options import Output
 from weightkit.cli.writing import Paper, paper
 from weightkit.errors import FormatError, WeightkitError
+from weightkit.findings import SEVERITIES, Finding
 from weightkit.render.blocks import Block, Wish
-from weightkit.reports import SEVERITIES, Finding
 
 R_contra = TypeVar("R_contra", contravariant=True)
 R = TypeVar("R")

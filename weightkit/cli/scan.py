@@ -9,8 +9,8 @@ import click
 
 from weightkit.cli import boundary, options, running
 from weightkit.cli.writing import paper
+from weightkit.findings import ScanReport
 from weightkit.render.blocks import Wish
-from weightkit.reports import ScanReport
 
 EXAMPLES = """\b
 Examples:

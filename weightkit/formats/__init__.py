@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from weightkit.reports import Examination
+from weightkit.findings import Examination
 from weightkit.source import Reader
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from weightkit.collecting import paused_collection
 from weightkit.errors import AccessError, AmbiguousCheckpoint, FormatError, UnsupportedError
+from weightkit.findings import Finding
 from weightkit.opening.beside import read_card, read_configs
 from weightkit.opening.checkpoint import Checkpoint
 from weightkit.opening.examining import Examined, examine, fatal
@@ -30,7 +31,6 @@ from weightkit.opening.shards import (
     merge,
     missing_shards,
 )
-from weightkit.reports import Finding
 from weightkit.rules import Faults
 from weightkit.source import Source
 from weightkit.tensors import FileIndex, TensorSet

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from weightkit.errors import FormatError, UnsupportedError
+from weightkit.findings import Finding
 from weightkit.opening.examining import Examined
-from weightkit.reports import Finding
 from weightkit.source import CHUNK, Reader, Source
 from weightkit.tensors import (
     ABSENT,

@@ -22,8 +22,8 @@ from weightkit.archives import (
     sniff,
 )
 from weightkit.errors import FormatError, MissingExtra, WeightkitError
+from weightkit.findings import Examination, Finding
 from weightkit.opening.recognition import accepting, known, promised, room
-from weightkit.reports import Examination, Finding
 from weightkit.rules import RULES, Faults
 from weightkit.source import Reader, Window
 from weightkit.tensors import FileIndex

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from weightkit.findings import SEVERITIES, Finding
 from weightkit.render import figures
 from weightkit.render.blocks import Block, Cell, Column, Table, Text, Wish
-from weightkit.reports import SEVERITIES, Finding
 
 
 def to_blocks(found: Iterable[Finding], wish: Wish) -> Iterator[Block]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 from xml.etree import ElementTree
 
-from weightkit.reports import Finding, ScannedFile, ScanReport
+from weightkit.findings import Finding, ScannedFile, ScanReport
 from weightkit.text import safe_text
 
 FAILING = frozenset(["review", "unsafe"])

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
+from weightkit.findings import Finding, ScannedFile, ScanReport
 from weightkit.render import json
-from weightkit.reports import Finding, ScannedFile, ScanReport
 from weightkit.rules import RULES, Rule
 from weightkit.rules.fingerprints import fingerprinted
 from weightkit.text import safe_text

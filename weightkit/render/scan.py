@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from weightkit.findings import SEVERITIES, Finding, ScannedFile, ScanReport
 from weightkit.render import figures, findings
 from weightkit.render.blocks import Block, Cell, Column, Facts, Lines, Table, Text, Title, Wish
 from weightkit.render.json import plain
-from weightkit.reports import SEVERITIES, Finding, ScannedFile, ScanReport
 
 STYLES = {"safe": "note", "review": "warning", "unscanned": "warning", "unsafe": "danger"}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weightkit.reports import Finding
+from weightkit.findings import Finding
 from weightkit.rules import (
     archives,
     arrays,

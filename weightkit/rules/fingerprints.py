@@ -10,7 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from weightkit.reports import Finding
+from weightkit.findings import Finding
 
 
 def fingerprint(finding: Finding, occurrence: int = 0, content: str = "") -> str:

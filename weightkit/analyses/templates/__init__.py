@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from weightkit.analyses.templates.parsing import Unreadable, parse
 from weightkit.analyses.templates.reach import Reach, reaches
 from weightkit.analyses.templates.words import CLIMBS, DUNDERS
-from weightkit.reports import Finding
+from weightkit.findings import Finding
 from weightkit.rules import RULES, Faults
 
 __all__ = ["climbs", "is_template", "judge", "judge_unparsed"]

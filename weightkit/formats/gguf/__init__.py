@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from weightkit.collecting import paused_collection
 from weightkit.errors import FormatError
+from weightkit.findings import Examination
 from weightkit.formats.gguf.entries import read_entries
 from weightkit.formats.gguf.pairs import Pairs, read_array
 from weightkit.formats.gguf.places import check_places
 from weightkit.formats.gguf.walk import MAGICS, Walk, padded
-from weightkit.reports import Examination
 from weightkit.rules import Faults
 from weightkit.source import Reader
 from weightkit.tensors import FileIndex, TensorInfo, TensorSet

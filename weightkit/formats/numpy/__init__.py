@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from weightkit.archives import Budget, Zip, ZipMember
 from weightkit.errors import FormatError, UnsupportedError
+from weightkit.findings import Examination
 from weightkit.formats.numpy.header import MAGIC, Header, data_start, read_header
 from weightkit.machine import read_program
 from weightkit.programs import Program
-from weightkit.reports import Examination
 from weightkit.rules import Faults
 from weightkit.source import Reader
 from weightkit.tensors import Extent, FileIndex, TensorInfo, TensorSet

@@ -7,10 +7,10 @@ object to ``objects``, which finds the state dicts, and each tensor's call to ``
 
 from __future__ import annotations
 
+from weightkit.findings import Examination
 from weightkit.formats.pytorch.streams import examine_stream, is_pickle
 from weightkit.formats.pytorch.tarred import accepts_tar, examine_tar
 from weightkit.formats.pytorch.zipped import accepts_zip, examine_zip, explains, is_code
-from weightkit.reports import Examination
 from weightkit.source import Reader
 
 __all__ = [

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from weightkit.errors import FormatError
+from weightkit.findings import Examination
 from weightkit.formats.pytorch.arrays import array_dtype
 from weightkit.formats.pytorch.objects import collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
@@ -21,7 +22,6 @@ from weightkit.formats.pytorch.values import integers, name_of, pairs_of, text_o
 from weightkit.formats.pytorch.zipped import note_stream
 from weightkit.machine import LIMITS, Limits, read_program
 from weightkit.programs import Call, Program, Text
-from weightkit.reports import Examination
 from weightkit.rules import Faults
 from weightkit.source import Buffer, Cursor, Reader
 from weightkit.tensors import Extent, FileIndex

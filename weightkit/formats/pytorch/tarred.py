@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from weightkit.errors import FormatError
+from weightkit.findings import Examination
 from weightkit.formats.pytorch.objects import collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.tensors import Malformed, Storage, Tensors, storage_dtype
 from weightkit.formats.pytorch.zipped import note_stream
 from weightkit.machine import LIMITS, read_program
 from weightkit.programs import Persistent, Program, Text
-from weightkit.reports import Examination
 from weightkit.rules import Faults
 from weightkit.source import Cursor, Reader
 from weightkit.tensors import FileIndex, TensorInfo

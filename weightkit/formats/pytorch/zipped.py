@@ -14,13 +14,13 @@ from collections.abc import Iterator
 
 from weightkit.archives import Budget, Zip, ZipMember
 from weightkit.errors import WeightkitError
+from weightkit.findings import Examination
 from weightkit.formats.pytorch.objects import Collected, collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.storages import Declared, are_whole, locate
 from weightkit.formats.pytorch.tensors import Tensors
 from weightkit.machine import LIMITS, read_program
 from weightkit.programs import Program
-from weightkit.reports import Examination
 from weightkit.rules import Faults
 from weightkit.source import Reader
 from weightkit.tensors import Extent, FileIndex, TensorSet

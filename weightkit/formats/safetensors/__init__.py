@@ -18,9 +18,9 @@ from __future__ import annotations
 from functools import partial
 
 from weightkit.collecting import paused_collection
+from weightkit.findings import Examination
 from weightkit.formats.safetensors.columns import tensors
 from weightkit.formats.safetensors.forms import plain_head, sweep
-from weightkit.reports import Examination
 from weightkit.rules import Faults
 from weightkit.source import Reader
 from weightkit.tensors import FileIndex, TensorSet
