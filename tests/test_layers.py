@@ -23,6 +23,7 @@ LAYERS: list[tuple[str, ...]] = [
         "errors",
         "dtypes",
         "tensors",
+        "layouts",
         "programs",
         "findings",
         "reports",
