@@ -13,7 +13,7 @@ from weightkit.tensors import TensorInfo
 Array = np.ndarray[Any, Any]
 
 
-def to_array(info: TensorInfo, held: bytes) -> Array:
+def to_array(info: TensorInfo, held: bytes | memoryview) -> Array:
     """The tensor ``info`` whose extent holds ``held``, as an array of its shape.
 
     The array is read-only where it can be a view. Types of less than a byte come one element per
@@ -72,7 +72,7 @@ _SMALL = {
 }
 
 
-def _unpacked(info: TensorInfo, held: bytes) -> Array:
+def _unpacked(info: TensorInfo, held: bytes | memoryview) -> Array:
     """Elements of 2, 4 or 6 bits, the first in the lowest bits."""
     name, bits = _SMALL.get(info.dtype.name, ("", 8 * info.dtype.nbytes // info.dtype.items))
     stream = np.unpackbits(np.frombuffer(held, np.uint8), bitorder="little")
@@ -81,7 +81,7 @@ def _unpacked(info: TensorInfo, held: bytes) -> Array:
     return codes.view(np.dtype(name)) if name else codes
 
 
-def _dequantized(info: TensorInfo, held: bytes) -> Array:
+def _dequantized(info: TensorInfo, held: bytes | memoryview) -> Array:
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
     from gguf.quants import dequantize
 
@@ -94,7 +94,8 @@ def _dequantized(info: TensorInfo, held: bytes) -> Array:
     if info.dtype.ggml not in set(GGML_QUANT_SIZES):  # newer than gguf, or no longer supported
         raise UnsupportedError(message, code="WK603", tensor=info.name)
     try:
-        found: Array = dequantize(blocks, GGMLQuantizationType(info.dtype.ggml))
+        with np.errstate(all="ignore"):  # scales may be NaN or infinite; a value says so itself
+            found: Array = dequantize(blocks, GGMLQuantizationType(info.dtype.ggml))
     except NotImplementedError as error:
         raise UnsupportedError(message, code="WK603", tensor=info.name) from error
     return found.reshape(info.shape)
