@@ -1,0 +1,166 @@
+"""Floats rounded to narrower floats, to nearest even, by whole arrays of their codes.
+
+A code is the bits of a number as an unsigned integer. NumPy's and ml_dtypes' own casts to 8 and 16
+bits go through one value at a time; a few integer operations on arrays that stay in the cache are
+several times as fast, and what happens at the ends of the range is ours to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from math import frexp
+from typing import Any
+
+import ml_dtypes  # noqa: F401 - teaches numpy.dtype() the names bfloat16, ...
+import numpy as np
+
+from weightkit.dtypes import DTYPES
+from weightkit.values.narrowing import FLOATS, Range
+
+Array = np.ndarray[Any, Any]
+Rounder = Callable[[Array, Array], None]
+"""Puts into its second argument the codes that those in the first round to."""
+
+MAGNITUDE, EXPONENT = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
+BIAS, STORED = 127, 23
+"""Of f32: what is added to an exponent, and how many bits of the mantissa are stored."""
+
+
+def codes_of(name: str) -> np.dtype[Any]:
+    """The unsigned integers of the size of a type."""
+    return np.dtype(f"<u{DTYPES[name].nbytes}")
+
+
+def array_type(name: str) -> np.dtype[Any]:
+    """The type that NumPy or ml_dtypes has for a float or integer."""
+    return np.dtype(DTYPES[name].numpy or "float16")
+
+
+def rounder(source: str, target: str) -> Rounder:
+    """The rounding between two different float types.
+
+    What has 16 bits or fewer is looked up in a table of all its codes; f64 goes, where the target
+    is narrower than f32, through f32 rounded to odd, which rounds once and not twice.
+    """
+    if DTYPES[source].nbytes <= 2 and (source, target) != ("bf16", "f32"):
+        return partial(_look_up, _table(source, target))
+    if source == "f64" and target != "f32":
+        return partial(_through_odd, _from_f32(target))
+    if source == "f64":
+        return partial(_astype, np.float64, np.float32)
+    return _from_f32(target) if source == "f32" else _widen_bf16
+
+
+def _look_up(table: Array, codes: Array, out: Array) -> None:
+    np.take(table, codes, out=out, mode="clip")
+
+
+def _table(source: str, target: str) -> Array:
+    codes = np.arange(1 << 8 * DTYPES[source].nbytes, dtype=codes_of(source))
+    wide = codes.view(array_type(source)).astype(np.float32).view(np.uint32)
+    if target == "f32":
+        return wide
+    out = np.empty(len(codes), codes_of(target))
+    _from_f32(target)(wide, out)
+    return out
+
+
+def _astype(source: Any, target: Any, codes: Array, out: Array) -> None:
+    with np.errstate(all="ignore"):
+        np.copyto(out.view(target), codes.view(source), casting="unsafe")
+
+
+def _widen_bf16(codes: Array, out: Array) -> None:
+    np.left_shift(codes, 16, out=out, dtype=np.uint32, casting="unsafe")
+
+
+# From f32
+
+
+def _from_f32(target: str) -> Rounder:
+    if target in ("f64", "bf16"):
+        return partial(_astype, np.float32, array_type(target))
+    if target == "f8_e8m0":
+        return _to_scale
+    grid = FLOATS[target]
+    return partial(_to_unsigned_zero if grid.overflow == "nan" else _to_grid, grid)
+
+
+def _to_grid(grid: Range, codes: Array, out: Array) -> None:
+    """f32 to a float with Inf, or with a largest value that stands for all beyond."""
+    held = codes & MAGNITUDE
+    has_nan = held.size and held.max() > EXPONENT
+    width = 8 * out.itemsize
+    _round(grid, held, out)
+    if has_nan:
+        np.putmask(out, (codes & MAGNITUDE) > EXPONENT, (1 << width - 1) - 1)
+    out |= (codes >> np.uint32(32 - width)).astype(out.dtype) & out.dtype.type(1 << width - 1)
+
+
+def _to_unsigned_zero(grid: Range, codes: Array, out: Array) -> None:
+    """f32 to a float whose NaN is the code of minus zero, one step above the largest value."""
+    _round(grid, codes & MAGNITUDE, out)
+    number = (out - np.uint8(1)) < np.uint8(0x7F)
+    out |= (codes >> np.uint32(24)).astype(np.uint8) & (number.view(np.uint8) << np.uint8(7))
+
+
+def _round(grid: Range, held: Array, out: Array) -> None:
+    """Magnitudes, as codes of f32, to those of a narrower grid; ``held`` is overwritten.
+
+    To ``m * 2**e`` a power of two is added whose own last bit is the last one that the grid has at
+    this exponent: the addition rounds, to nearest even, also what is below the least normal number.
+    Beyond the largest value is the code of Inf, of NaN, or the largest value itself.
+    """
+    shift = np.uint32(STORED - grid.mantissa)
+    least = grid.low + grid.mantissa + BIAS << STORED
+    np.minimum(held, _ceiling(grid), out=held)
+    step = held & EXPONENT
+    np.maximum(step, np.uint32(least), out=step)
+    step += shift << np.uint32(STORED)
+    sums = held.view(np.float32)
+    sums += step.view(np.float32)
+    held -= step
+    step >>= shift
+    held += step
+    held -= np.uint32((least >> int(shift)) + (int(shift) << grid.mantissa))
+    np.copyto(out, held, casting="unsafe")
+
+
+def _ceiling(grid: Range) -> np.uint32:
+    """What magnitudes are cut to: a saturating grid's largest value, else the power of two above."""
+    largest = grid.largest if grid.overflow == "saturate" else 2.0 ** frexp(grid.largest)[1]
+    return np.float32(largest).view(np.uint32)
+
+
+def _to_scale(codes: Array, out: Array) -> None:
+    """f32 to f8_e8m0: the nearest power of two, ties up; NaN for what is not above zero."""
+    half = np.uint32(1 << STORED - 1)
+    held = np.minimum(codes, MAGNITUDE + np.uint32(1)) + half >> np.uint32(STORED)
+    # Below the least normal number, 2**-126, lies only 2**-127, and ties go up at 1.5 times it.
+    np.putmask(held, codes < half * np.uint32(2), codes >= half + (half >> np.uint32(1)))
+    np.minimum(held, np.uint32(255), out=held)
+    np.putmask(held, codes == 0, 255)
+    np.copyto(out, held, casting="unsafe")
+
+
+# From f64
+
+
+def _through_odd(narrow: Rounder, codes: Array, out: Array) -> None:
+    narrow(to_odd(codes.view(np.float64)), out)
+
+
+def to_odd(values: Array) -> Array:
+    """f64 to the codes of f32, rounded to odd: what is cut off leaves a 1 in the last place.
+
+    Rounding the result to 22 bits or fewer is rounding the values themselves (Boldo and
+    Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
+    """
+    with np.errstate(all="ignore"):
+        near = values.astype(np.float32)
+        back = near.astype(np.float64)
+        codes = near.view(np.uint32)
+        codes -= np.abs(back) > np.abs(values)
+        codes |= back != values
+    return codes
