@@ -63,6 +63,13 @@ class Row(NamedTuple):
 
 
 PYTHON = sys.executable
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+}
+"""Every library that is compared was compiled when it was installed; the warm-up compiles ours. And
+no side writes its lines one by one."""
 WEIGHTKIT = (PYTHON, "-m", "weightkit")
 OPENSSL = ("openssl", "dgst", "-sha256", "{file}")
 FOUR = ("{file}",) * 4
@@ -215,7 +222,11 @@ def run(command: tuple[str, ...]) -> Cost:
     """Run a command to its end, its output thrown away; SystemExit if it fails."""
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
     )
     assert process.stderr is not None
     complaint = process.stderr.read()
