@@ -11,8 +11,9 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line and end the process with its status."""
     status: object = 130
-    # A command makes an index and ends: cycles are rare, and looking for them is a fifth of its time.
-    gc.set_threshold(100_000, 50, 100)
+    # A command makes an index and ends: cycles are rare, and looking for them is a fifth of its
+    # time. An index of 20,000 tensors is half a million objects, so that many are no reason yet.
+    gc.set_threshold(1_000_000, 5, 100)
     try:
         from weightkit.cli import group
 
