@@ -1,12 +1,12 @@
 """What we find in a file: plain frozen records of what one look at it yields.
 
-Apart from the other reports, because every command needs these and some nothing else: making a
-record type takes half a millisecond.
+Apart from the other reports, because every command needs these and some nothing else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from weightkit.programs import Program
 from weightkit.tensors import FileIndex
@@ -14,8 +14,7 @@ from weightkit.tensors import FileIndex
 SEVERITIES = ("note", "warning", "danger")
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing worth saying about a file, with its place, its reason and what to do about it.
 
     ``code`` is a row of :mod:`weightkit.rules`. ``offset`` is in bytes from the start of ``path``,
@@ -46,16 +45,14 @@ class Examination:
     faults: tuple[Finding, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """A member of a container that is a file in its own right, found while examining it."""
 
     name: str
     examination: Examination
 
 
-@dataclass(frozen=True, slots=True)
-class ProgramText:
+class ProgramText(NamedTuple):
     """One pickle as pseudo-Python: (offset, line) of each import and call."""
 
     entry: str
@@ -63,8 +60,7 @@ class ProgramText:
     lines: tuple[tuple[int, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ScannedFile:
+class ScannedFile(NamedTuple):
     """A file and its verdict: safe, review, unsafe, or unscanned (never reported as clean)."""
 
     path: str
@@ -76,16 +72,14 @@ class ScannedFile:
     """Every global that its pickles name, trusted ones included."""
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedFile:
+class SkippedFile(NamedTuple):
     """A file of a folder that is no weight file, and why we think so."""
 
     path: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ScanReport:
+class ScanReport(NamedTuple):
     """What ``weightkit scan`` looked at, and what it passed over."""
 
     files: tuple[ScannedFile, ...]

@@ -1,12 +1,14 @@
 """What we *say* about a file: plain frozen records that analyses make and renderers show.
 
 Nothing here knows a format, a terminal or JSON; ``weightkit.render`` turns these into text.
+NamedTuples, because making a dataclass takes six times as long and every command makes all of them
+at its start; one with a field that tuples have a method for (``count``, ``index``) stays a dataclass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from weightkit.findings import SEVERITIES as SEVERITIES
@@ -17,10 +19,10 @@ from weightkit.findings import ProgramText as ProgramText
 from weightkit.findings import ScannedFile as ScannedFile
 from weightkit.findings import ScanReport as ScanReport
 from weightkit.findings import SkippedFile as SkippedFile
+from weightkit.tensors import NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class FileEntry:
+class FileEntry(NamedTuple):
     """One file of a checkpoint, as reports list it."""
 
     path: str
@@ -30,8 +32,7 @@ class FileEntry:
     container: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
+class Parameters(NamedTuple):
     """Counts of a checkpoint's main set, in elements (``docs/names.md`` defines each).
 
     None means unknown: the files do not say. ``active`` is None for dense models too, and
@@ -49,8 +50,7 @@ class Parameters:
     """Why ``active`` is unknown for a mixture of experts; "" when it is known or the model dense."""
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(NamedTuple):
     """A row of the component table: parameters and bytes of all tensors with one role."""
 
     component: str
@@ -60,8 +60,7 @@ class Component:
     dtypes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class DTypeShare:
+class DTypeShare(NamedTuple):
     """A row of the dtype mix."""
 
     dtype: str
@@ -83,8 +82,7 @@ class Group:
     component: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """A row of ``inspect --by``: any way to divide a checkpoint up."""
 
     key: str
@@ -93,8 +91,7 @@ class Share:
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetSummary:
+class SetSummary(NamedTuple):
     """One state dict of a file that holds several (model, ema, optimizer, ...)."""
 
     key: str
@@ -105,8 +102,7 @@ class SetSummary:
     main: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TensorRow:
+class TensorRow(NamedTuple):
     """One tensor as reports show it."""
 
     name: str
@@ -130,8 +126,7 @@ class TensorRow:
     """What made it the component that it is, for people."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(NamedTuple):
     """Everything that ``weightkit inspect`` knows about one checkpoint."""
 
     path: str
@@ -150,7 +145,7 @@ class Inspection:
     tied: tuple[tuple[str, ...], ...]
     sets: tuple[SetSummary, ...]
     findings: tuple[Finding, ...]
-    summary: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Any] = NOTHING
     """Facts by name: architecture, quantization, licence, base model, adapter, experts, ..."""
     shares: tuple[Share, ...] = ()
     by: str = ""
@@ -158,8 +153,7 @@ class Inspection:
     parts: tuple[Inspection, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """A distribution that weightkit needs, or that an ``extra`` of it brings."""
 
     name: str
@@ -167,8 +161,7 @@ class Requirement:
     extra: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Installation:
+class Installation(NamedTuple):
     """What ``weightkit doctor`` tells about the process it runs in."""
 
     version: str
@@ -182,8 +175,7 @@ class Installation:
     requirements: tuple[Requirement, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FormatNote:
+class FormatNote(NamedTuple):
     """A format as ``weightkit formats`` lists it; by default one that is only recognised."""
 
     name: str
@@ -199,8 +191,7 @@ EXACT, ESTIMATE, UNKNOWN = "exact", "estimate", "unknown"
 """How far a figure of a memory report can be trusted."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryTerm:
+class MemoryTerm(NamedTuple):
     """One figure of a memory report, with everything needed to check it by hand.
 
     ``low`` and ``high`` are bytes and equal where there is one value; both are None when the
@@ -213,7 +204,7 @@ class MemoryTerm:
     kind: str
     """exact, estimate or unknown."""
     formula: str = ""
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = NOTHING
     source: str = ""
     reason: str = ""
     """Of an unknown: why. Of an estimate: what it assumes."""
@@ -224,8 +215,7 @@ class MemoryTerm:
         return self.low if self.low == self.high else None
 
 
-@dataclass(frozen=True, slots=True)
-class CacheRow:
+class CacheRow(NamedTuple):
     """Layers with the same cache. Elements are for one sequence, without any engine's padding."""
 
     layers: int
@@ -243,8 +233,7 @@ class CacheRow:
     state: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class FitRow:
+class FitRow(NamedTuple):
     """Whether the weights at one precision fit a budget, and how much text beside them.
 
     ``certain`` is what fits when every range takes its high end, ``possible`` its low end: tokens
@@ -262,8 +251,7 @@ class FitRow:
     """memory, or the context that the model was made for."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryReport:
+class MemoryReport(NamedTuple):
     """Everything that ``weightkit memory`` says about one checkpoint."""
 
     path: str
@@ -293,8 +281,7 @@ class MemoryReport:
     findings: tuple[Finding, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TensorDigest:
+class TensorDigest(NamedTuple):
     """The content digest of one tensor, in hexadecimal; ``nbytes`` as stored."""
 
     name: str
@@ -304,8 +291,7 @@ class TensorDigest:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class ContentId:
+class ContentId(NamedTuple):
     """What a checkpoint holds, whatever its format: docs/content-id.md."""
 
     path: str
@@ -320,8 +306,7 @@ class ContentId:
     """(absent name, stored name), as the metadata records them."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileDigests:
+class FileDigests(NamedTuple):
     """One file's digests by the names of their algorithms, in hexadecimal."""
 
     path: str
@@ -331,8 +316,7 @@ class FileDigests:
     """Whether nothing had to be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestFile:
+class ManifestFile(NamedTuple):
     """A file as a manifest lists it; ``path`` is inside the folder, with ``/``."""
 
     path: str
@@ -343,8 +327,7 @@ class ManifestFile:
     """Why a weight file's tensors have no digests."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What a folder of weights holds."""
 
     files: tuple[ManifestFile, ...]
@@ -354,8 +337,7 @@ class Manifest:
     root: str
 
 
-@dataclass(frozen=True, slots=True)
-class CacheReport:
+class CacheReport(NamedTuple):
     """The digest cache: where it is and how much is in it; ``nbytes`` on disk."""
 
     path: str
@@ -371,8 +353,7 @@ class TensorDifference(NamedTuple):
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """A file (or a whole checkpoint) that is not as it should be.
 
     ``kind`` is altered, missing, extra, renamed, or unread (then ``reason`` says why). ``expected``
@@ -388,8 +369,7 @@ class Difference:
     tensors: tuple[TensorDifference, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Verification:
+class Verification(NamedTuple):
     """What ``weightkit verify`` found.
 
     ``against`` is manifest, checksums, digest, hub cache or content; ``source`` what was compared

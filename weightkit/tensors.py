@@ -7,14 +7,17 @@ has tens of thousands of are NamedTuples, which build three times as fast as slo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import prod
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from weightkit.dtypes import DType
 
 RAW, DEFLATE, ABSENT, NESTED = "raw", "deflate", "absent", "nested"
 TEXT, ESCAPED, QUOTED = "text", "escaped", "quoted"
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""No metadata: a record's default."""
 
 
 class Extent(NamedTuple):
@@ -93,8 +96,7 @@ class ArrayRef(NamedTuple):
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileIndex:
+class FileIndex(NamedTuple):
     """Everything the header of one file says."""
 
     path: str
@@ -106,7 +108,7 @@ class FileIndex:
     data_start: int = 0
     alignment: int = 1
     byteorder: str = "little"
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = NOTHING
     """Plain values only: str, int, float, bool, None, lists and dicts of them, ArrayRef."""
     container: str = ""
     """How the tensors are wrapped: zip, torchscript, legacy, tar, pickle, npz, ..."""

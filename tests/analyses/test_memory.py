@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -73,7 +72,7 @@ def inspection(**more: Any) -> Inspection:
         sets=(),
         findings=(),
     )  # fmt: skip
-    return replace(record, **more)
+    return record._replace(**more)
 
 
 def report(config: Any = LLAMA_3_1_8B, tensors: Any = (), **request: Any) -> MemoryReport:

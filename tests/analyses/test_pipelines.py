@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tests.render.reports import llama, odd
 from weightkit.analyses.pipelines import whole
 from weightkit.reports import Inspection, Parameters, Share
 
 
 def pipeline(*parts: Inspection, format: str = "diffusers pipeline") -> Inspection:  # noqa: A002
-    return replace(
-        llama(),
+    return llama()._replace(
         format=format,
         files=(),
         size=10,
@@ -43,12 +40,12 @@ def test_rows_of_one_name_become_one() -> None:
     assert (attention.tensors, attention.nbytes) == (130, 2684354562)
     assert attention.dtypes == ("bf16", "f16", "q4_k")
     assert [row.dtype for row in found.dtypes] == ["bf16", "f16", "q4_k"]
-    parts = [replace(odd(), shares=(Share("0", 1, 2, 3),)) for _ in range(2)]
+    parts = [odd()._replace(shares=(Share("0", 1, 2, 3),)) for _ in range(2)]
     assert whole(pipeline(*parts)).shares == (Share("0", 2, 4, 6),)
 
 
 def test_one_unknown_makes_the_sum_unknown() -> None:
-    unsure = replace(odd(), parameters=replace(odd().parameters, total=None))
+    unsure = odd()._replace(parameters=odd().parameters._replace(total=None))
     found = whole(pipeline(llama(), unsure))
     assert found.parameters.total is None
     assert found.parameters.unique is not None

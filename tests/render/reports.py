@@ -130,7 +130,5 @@ def odd() -> Inspection:
 
 def by_layer() -> Inspection:
     """Shares by layer, one of them all buffers."""
-    import dataclasses
-
     shares = tuple(Share(f"layers.{n}", 9, 1000 * n, 2000 * n + 4) for n in range(3))
-    return dataclasses.replace(llama(), by="layer", shares=shares)
+    return llama()._replace(by="layer", shares=shares)

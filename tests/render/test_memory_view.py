@@ -41,7 +41,7 @@ def report(name: str) -> MemoryReport:
         replace(group, component=next((parts[word] for word in parts if word in group.pattern), ""))
         for group in llama.groups
     )
-    return memory(replace(llama, groups=groups), {"config.json": config}, (), request)
+    return memory(llama._replace(groups=groups), {"config.json": config}, (), request)
 
 
 def blocks(name: str, *show: str) -> Iterator[Block]:

@@ -71,7 +71,7 @@ def test_a_finding_keeps_all_its_keys() -> None:
     found = plain(Finding("WK001", "danger", "m", offset=0))
     assert found["offset"] == 0
     assert found["entry"] is None
-    assert list(found) == list(Finding.__dataclass_fields__)
+    assert list(found) == list(Finding._fields)
 
 
 def test_an_error_has_four_keys() -> None:

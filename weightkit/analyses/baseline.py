@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from weightkit.analyses.safety import UNSCANNED, verdict
@@ -68,9 +68,9 @@ def apply_baseline(report: ScanReport, baseline: Baseline) -> ScanReport:
             else:
                 kept.append(item)
         left = tuple(kept)
-        files.append(replace(file, findings=left, verdict=verdict(left)))
+        files.append(file._replace(findings=left, verdict=verdict(left)))
     notices = (*report.notices, *_stale(baseline, hidden))
-    return replace(report, files=tuple(files), notices=notices, accepted=report.accepted + count)
+    return report._replace(files=tuple(files), notices=notices, accepted=report.accepted + count)
 
 
 def baseline_of(report: ScanReport) -> dict[str, Any]:

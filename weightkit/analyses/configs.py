@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from typing import Any
 
 from weightkit.analyses import templates
@@ -60,7 +59,7 @@ def judge_index(index: FileIndex, source: Reader | None) -> tuple[Finding, ...]:
     found = judgement.faults.all()
     if index.format == "gguf":
         return found
-    return tuple(replace(item, severity="note") for item in found)
+    return tuple(item._replace(severity="note") for item in found)
 
 
 def _fetched(index: FileIndex, source: Reader | None, ref: ArrayRef) -> Any:

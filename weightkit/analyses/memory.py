@@ -193,7 +193,7 @@ def _token_term(name: str, shape: CacheShape, request: Request, growth: bool) ->
     """Bytes per token and sequence, from a cache of one token."""
     if shape.none or shape.unknown:
         term = cache_terms(shape, Setting(1))[0]
-        return replace(term, name=name)
+        return term._replace(name=name)
     engine = ENGINES[request.engine] if request.engine else ANY
     sizes = cache_bytes(shape, Setting(1, 1, KV_TYPES[request.kv_dtype], engine))
     size = sizes.growth if growth else Bytes(sizes.per_token, sizes.per_token)

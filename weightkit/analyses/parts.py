@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from weightkit.reports import Component, Inspection, Parameters
 
@@ -13,8 +12,7 @@ def whole(inspection: Inspection) -> Inspection:
     if not inspection.parts:
         return inspection
     every = [inspection, *map(whole, inspection.parts)]
-    return replace(
-        inspection,
+    return inspection._replace(
         parameters=_parameters([part.parameters for part in every]),
         components=_components(every),
         nbytes=sum(part.nbytes for part in every),
@@ -51,8 +49,7 @@ def _components(every: Sequence[Inspection]) -> tuple[Component, ...]:
 
 
 def _sum(one: Component, other: Component) -> Component:
-    return replace(
-        one,
+    return one._replace(
         tensors=one.tensors + other.tensors,
         parameters=one.parameters + other.parameters,
         nbytes=one.nbytes + other.nbytes,

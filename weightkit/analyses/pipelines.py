@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from weightkit.architectures.rows import COMPONENTS
@@ -24,8 +23,7 @@ def whole(report: Inspection) -> Inspection:
     stored = sum(part.nbytes for part in parts)
     weights = [part.bits_per_weight for part in parts if part.parameters.total]
     known = total is not None and None not in weights
-    return replace(
-        report,
+    return report._replace(
         files=tuple(file for part in parts for file in part.files),
         size=report.size + sum(part.size for part in parts),
         tensors=sum(part.tensors for part in parts),

@@ -156,13 +156,13 @@ def _text(table: Any, key: str, where: str) -> str:
 def apply_policy(report: ScanReport, policy: Policy) -> ScanReport:
     """The report as the policy has it: severities, verdicts, and notices about the policy."""
     files = tuple(_judged(file, policy) for file in report.files)
-    return replace(report, files=files, notices=(*report.notices, *_notices(policy)))
+    return report._replace(files=files, notices=(*report.notices, *_notices(policy)))
 
 
 def _judged(file: ScannedFile, policy: Policy) -> ScannedFile:
     findings = [_changed(item, file.path, policy) for item in file.findings]
     findings += _denied(file, policy)
-    return replace(file, findings=tuple(findings), verdict=verdict(findings))
+    return file._replace(findings=tuple(findings), verdict=verdict(findings))
 
 
 def _changed(item: Finding, path: str, policy: Policy) -> Finding:
@@ -170,11 +170,11 @@ def _changed(item: Finding, path: str, policy: Policy) -> Finding:
         return item
     rule = policy.find(RULE, item.code, path)
     if rule is not None:
-        item = replace(item, severity=rule.severity)
+        item = item._replace(severity=rule.severity)
     allow = policy.find(ALLOW, item.subject, path) if item.subject else None
     if allow is not None:
         message = f"{item.message} (allowed: {allow.reason})"
-        item = replace(item, severity="note", message=message)
+        item = item._replace(severity="note", message=message)
     return item
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import update_wrapper
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -14,8 +13,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SEVERITY = click.Choice(["note", "warning", "danger"])
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """How a path is opened: the keyword arguments of ``open_checkpoint``."""
 
     key: str | None
@@ -26,11 +24,10 @@ class Opening:
     @property
     def arguments(self) -> dict[str, Any]:
         """To be passed on with ``**``."""
-        return {field: getattr(self, field) for field in self.__dataclass_fields__}
+        return self._asdict()
 
 
-@dataclass(frozen=True, slots=True)
-class Choosing:
+class Choosing(NamedTuple):
     """Which tensors of a path are meant: the keyword arguments of ``open_checkpoint``."""
 
     key: str | None
@@ -40,11 +37,10 @@ class Choosing:
     @property
     def arguments(self) -> dict[str, Any]:
         """To be passed on with ``**``."""
-        return {field: getattr(self, field) for field in self.__dataclass_fields__}
+        return self._asdict()
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """Where results go and in which form."""
 
     json: bool
@@ -150,7 +146,7 @@ def _gathered(function: F, name: str, record: type[Any]) -> F:
     """Pass the options that are fields of ``record`` as one argument ``name``."""
 
     def call(*args: Any, **options: Any) -> Any:
-        own = {field: options.pop(field) for field in record.__dataclass_fields__}
+        own = {field: options.pop(field) for field in record._fields}
         return function(*args, **{name: record(**own)}, **options)
 
     update_wrapper(call, function)

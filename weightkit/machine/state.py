@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from weightkit.programs import Call, Global, Program
 from weightkit.source import Reader
@@ -27,8 +26,7 @@ ITEM_COST = 36
 MEMO_COST = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """Bounds of one program, so that a pickle built to explode ends in time and memory.
 
     The largest honest checkpoints seen take some 3 million opcodes and 60 MB.
@@ -53,7 +51,7 @@ class Limits:
         for program in programs:
             opcodes -= program.opcodes
             memory -= program.memory
-        return replace(self, opcodes=max(0, opcodes), memory=max(0, memory))
+        return self._replace(opcodes=max(0, opcodes), memory=max(0, memory))
 
 
 LIMITS = Limits()

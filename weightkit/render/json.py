@@ -75,15 +75,13 @@ def plain(value: Any, depth: int = 0) -> Any:
         return {"array": value.kind, "length": value.length}
     if isinstance(value, Mapping):
         return {str(key): plain(item, depth + 1) for key, item in value.items()}
-    if hasattr(value, "__dataclass_fields__"):
+    if hasattr(value, "_fields") or hasattr(value, "__dataclass_fields__"):
         return record(value, depth)
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict(), depth)
     return [plain(item, depth + 1) for item in value]
 
 
 def record(value: Any, depth: int = 0) -> dict[str, Any]:
-    """A dataclass as an object, in the order of its fields."""
+    """A NamedTuple or dataclass as an object, in the order of its fields."""
     found = {}
     for name, key, nullable in _fields(value):
         item = getattr(value, name)
@@ -96,14 +94,21 @@ def record(value: Any, depth: int = 0) -> dict[str, Any]:
 
 
 def _fields(value: Any) -> list[tuple[str, str, bool]]:
-    """Of a dataclass: each field's name, its key in JSON, and whether "" stands for nothing."""
+    """Of a record: each field's name, its key in JSON, and whether "" stands for nothing."""
     kind = type(value)
     if kind not in _FIELDS:
         _FIELDS[kind] = [
-            (name, _RENAMED.get(name, name), field.default == "")
-            for name, field in value.__dataclass_fields__.items()
+            (name, _RENAMED.get(name, name), default == "")
+            for name, default in _defaults(kind).items()
         ]
     return _FIELDS[kind]
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    """The fields of a kind of record with their defaults, None where there is none."""
+    if hasattr(kind, "_fields"):
+        return {name: kind._field_defaults.get(name) for name in kind._fields}
+    return {name: field.default for name, field in kind.__dataclass_fields__.items()}
 
 
 _FIELDS: dict[type, list[tuple[str, str, bool]]] = {}

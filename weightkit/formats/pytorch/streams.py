@@ -128,9 +128,7 @@ def _examine_legacy(source: Reader, magic: Program, faults: Faults) -> Examinati
 
 
 def _versioned(index: FileIndex, version: str) -> FileIndex:
-    from dataclasses import replace
-
-    return replace(index, version=version)
+    return index._replace(version=version)
 
 
 def _fact(root: Any, name: str) -> Any:
