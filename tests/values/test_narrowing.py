@@ -116,9 +116,9 @@ def test_what_is_lossless(source: str, target: str) -> None:
         ("u8", "f8_e8m0", "scales"),
         ("f32", "q8_0", "quantizing"),
         ("f32", "f4", "nothing is cast"),
-        ("qint8", "f32", "qint8 has no values"),
-        ("bits8", "u8", "bits8 has no values"),
-        ("i4", "i8", "i4 has no values"),
+        ("qint8", "f32", "qint8 is only moved"),
+        ("bits8", "u8", "bits8 is only moved"),
+        ("i4", "i8", "i4 is only moved"),
     ],
 )
 def test_what_is_refused(source: str, target: str, words: str) -> None:

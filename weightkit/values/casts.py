@@ -8,6 +8,7 @@ stands in docs/casts.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -30,14 +31,14 @@ from weightkit.values.narrowing import (
     fit,
     intervals,
 )
-from weightkit.values.rounding import Rounder, array_type, codes_of, rounder
+from weightkit.values.rounding import Rounder, array_type, codes_of, room, rounder
 from weightkit.values.streams import Held
 
 Array = np.ndarray[Any, Any]
 Piece = bytes | bytearray | memoryview
 
-TILE = 1 << 16
-"""Values cast at a time: what they take on the way fits the L2 cache."""
+TILE = 1 << 17
+"""Values cast at a time: with what they take on the way they fit the caches of a core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,32 +51,39 @@ class Cast:
     """What a piece is an array of."""
     out: np.dtype[Any]
     step: Callable[[Array, Array], Counts]
-    """Casts a tile."""
+    """Casts a tile into another."""
+    items: int = 1
+    """Values that come out for each that is stored."""
 
     def __call__(self, piece: Piece) -> tuple[memoryview, Counts]:
         """The bytes of the piece in the target type, and what became of its values."""
         given = np.frombuffer(piece, self.stored)
-        ratio = self.source.items if self.source.kind == "quant" else 1
-        out = np.empty(len(given) * ratio, self.out)
-        tile = TILE // ratio
+        out = np.empty(len(given) * self.items, self.out)
+        tile = max(1, TILE // self.items)
         counts = Counts()
         for at in range(0, len(given), tile):
             end = at + tile
-            counts += self.step(given[at:end], out[at * ratio : end * ratio])
+            counts += self.step(given[at:end], out[at * self.items : end * self.items])
         return out.view(np.uint8).data, counts
 
 
 @lru_cache(maxsize=64)
 def caster(source: DType, target: DType) -> Cast:
     """The cast from ``source`` to ``target``; raises UnsupportedError where none makes sense."""
-    verdict = fit(source, target)
-    if verdict.verdict == REFUSED:
-        message = f"no cast from {source.name} to {target.name}: {verdict.words}"
+    found = fit(source, target)
+    if found.verdict == REFUSED:
+        message = f"no cast from {source.name} to {target.name}: {found.words}"
         raise UnsupportedError(message, code="WK603")
-    wanted = COMPONENTS.get(target.name, target.name)
+    if source == target:
+        whole = np.dtype((np.void, source.nbytes))
+        return Cast(source, target, whole, whole, partial(_copy, source.items))
     given = COMPONENTS.get(source.name, source.name)
-    stored, step = _step(source, given, wanted)
-    return Cast(source, target, stored, codes_of(wanted), step)
+    wanted = COMPONENTS.get(target.name, target.name)
+    if source.kind == "quant":
+        blocks = np.dtype((np.void, source.nbytes))
+        step = partial(_after, _dequantize(source), _floats(DEQUANTIZED, wanted))
+        return Cast(source, target, blocks, codes_of(wanted), step, source.items)
+    return Cast(source, target, *_plain(given, wanted))
 
 
 def casted(
@@ -84,15 +92,18 @@ def casted(
     """The values of a tensor in another type, in order, in pieces of whole elements.
 
     ``held`` gives the bytes of a tensor that lies in a stream which is already being read. Raises
-    UnsupportedError where there is no cast or the file does not hold the values.
+    UnsupportedError where there is no cast, or the file does not hold the values.
     """
     cast = caster(info.dtype, target)
+    if info.parts or info.numel % info.dtype.items:
+        what = f"a {info.layout} tensor" if info.parts else f"{info.dtype.name} in part of a block"
+        raise UnsupportedError(f"{what} is not cast", code="WK603", tensor=info.name)
     for piece in _aligned(canonical.pieces(info, source, held), info.dtype.nbytes):
         yield cast(piece)
 
 
 def _aligned(pieces: Iterator[bytes], nbytes: int) -> Iterator[bytes]:
-    """The same bytes, cut between elements: a stream is cut anywhere, and so are odd blocks."""
+    """The same bytes, cut between elements: streams are cut anywhere."""
     rest = b""
     for piece in pieces:
         joined = rest + piece if rest else piece
@@ -104,32 +115,31 @@ def _aligned(pieces: Iterator[bytes], nbytes: int) -> Iterator[bytes]:
 # The steps of a tile
 
 
-def _step(
-    source: DType, given: str, wanted: str
-) -> tuple[np.dtype[Any], Callable[[Array, Array], Counts]]:
-    if source.kind == "quant":
-        blocks = np.dtype((np.void, source.nbytes))
-        return blocks, partial(_after, _dequantize(source), _floats(DEQUANTIZED, wanted))
-    stored = codes_of(given)
-    if given == wanted:
-        return stored, _copy
+def _plain(
+    given: str, wanted: str
+) -> tuple[np.dtype[Any], np.dtype[Any], Callable[[Array, Array], Counts]]:
+    """Between two of the plain types: what pieces hold, what comes out, and the step."""
+    out = codes_of(wanted)
     if given in FLOATS:
-        return stored, _floats(given, wanted)
-    stored = array_type(given).newbyteorder("<") if given != "bool" else np.dtype("u1")
+        return codes_of(given), out, _floats(given, wanted)
+    stored = np.dtype("u1") if given == "bool" else array_type(given).newbyteorder("<")
     if wanted in INTEGERS:
-        return stored, partial(_clip, array_type(wanted))
+        return stored, out, partial(_clip, array_type(wanted))
     if wanted == "f64":
-        return stored, _to_f64
-    return stored, partial(_after, _in_f64, _floats("f64", wanted))
+        return stored, out, _to_f64
+    return stored, out, partial(_after, _in_f64, _floats("f64", wanted))
 
 
-def _copy(given: Array, out: Array) -> Counts:
+def _copy(items: int, given: Array, out: Array) -> Counts:
     out[...] = given
-    return Counts(len(given))
+    return Counts(len(given) * items)
 
 
 def _after(
-    before: Callable[[Array], Array], step: Callable[..., Counts], given: Array, out: Array
+    before: Callable[[Array], Array],
+    step: Callable[[Array, Array], Counts],
+    given: Array,
+    out: Array,
 ) -> Counts:
     return step(before(given), out)
 
@@ -137,33 +147,35 @@ def _after(
 def _floats(source: str, target: str) -> Callable[[Array, Array], Counts]:
     """Between float types; of equal ones there is nothing to count."""
     if source == target:
-        return _copy
+        return partial(_copy, 1)
     ranges = FLOATS[source], FLOATS[target]
-    mask = (1 << 8 * DTYPES[source].nbytes - 1) - 1
-    if not all(found.signed for found in ranges):
-        mask = 0
-    return partial(_round, rounder(source, target), tuple(intervals(*ranges)), mask)
+    sign = 1 << 8 * DTYPES[source].nbytes - 1
+    kept = sign - 1 if all(found.signed for found in ranges) else 2 * sign - 1
+    return partial(_round, rounder(source, target), tuple(intervals(*ranges)), kept)
 
 
 def _round(
-    rounds: Rounder, watched: tuple[Interval, ...], mask: int, codes: Array, out: Array
+    rounds: Rounder, watched: tuple[Interval, ...], kept: int, codes: Array, out: Array
 ) -> Counts:
-    rounds(codes, out)
-    if not watched:
-        return Counts(len(codes))
-    held = codes & codes.dtype.type(mask) if mask else codes
-    highest = int(held.max())
-    found = dict.fromkeys(Counts._fields, 0)
-    for outcome, first, last in watched:
-        if highest >= first:
-            found[outcome] += _inside(held, first, last)
-    return Counts(**{**found, "values": len(codes)})
+    """Count what lies in the intervals, of the bits that are ``kept`` for it, and round."""
+    held = room("held", len(codes), codes.dtype)
+    np.bitwise_and(codes, codes.dtype.type(kept), out=held)
+    counts = Counts(len(codes))
+    if watched:
+        highest = int(held.max())
+        for outcome, first, last in watched:
+            if highest >= first:
+                counts += Counts(**{outcome: _inside(held, first, last)})
+    rounds(codes, held, out)
+    return counts
 
 
 def _inside(codes: Array, first: int, last: int) -> int:
     """How many lie between: what is below ``first`` wraps around to the top."""
     kind = codes.dtype.type
-    return int(np.count_nonzero(codes - kind(first) <= kind(last - first)))
+    above = np.subtract(codes, kind(first), out=room("above", len(codes), codes.dtype))
+    span = kind(last - first)
+    return int(np.count_nonzero(above <= span)) if above.min() <= span else 0
 
 
 # Integers
@@ -196,21 +208,20 @@ def _in_f64(given: Array) -> Array:
 
 
 def _dequantize(dtype: DType) -> Callable[[Array], Array]:
+    """Blocks to the codes of their values in f32."""
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
     from gguf.quants import dequantize
 
-    message = f"{dtype.name} cannot be dequantized"
-    if dtype.ggml not in set(GGML_QUANT_SIZES):
-        raise UnsupportedError(message, code="WK603")
-    kind = GGMLQuantizationType(dtype.ggml)
+    number = -1 if dtype.ggml is None else dtype.ggml
 
     def codes(blocks: Array) -> Array:
         rows = blocks.view(np.uint8).reshape(-1, dtype.nbytes)
-        found: Array = dequantize(rows, kind)
+        with np.errstate(all="ignore"):
+            found: Array = dequantize(rows, GGMLQuantizationType(number))
         return np.ascontiguousarray(found, np.float32).reshape(-1).view(np.uint32)
 
-    try:
-        codes(np.zeros(1, (np.void, dtype.nbytes)))
-    except NotImplementedError as error:
-        raise UnsupportedError(message, code="WK603") from error
-    return codes
+    if number in set(GGML_QUANT_SIZES):  # else newer than gguf, or no longer supported
+        with suppress(NotImplementedError):
+            codes(np.zeros(1, (np.void, dtype.nbytes)))
+            return codes
+    raise UnsupportedError(f"{dtype.name} cannot be dequantized", code="WK603")

@@ -134,7 +134,7 @@ def _refusal(source: DType, target: DType) -> str:
     """Why there is no such cast; empty if there is."""
     known = {*FLOATS, *INTEGERS, *COMPONENTS}
     if source.name not in known and (source.kind != "quant" or not source.nbytes):
-        return f"{source.name} has no values that can be cast"
+        return f"{source.name} is only moved, never cast"
     if target.kind == "quant":
         return f"{target.name} is made by quantizing, not by a cast"
     if target.name not in known:

@@ -7,6 +7,7 @@ several times as fast, and what happens at the ends of the range is ours to say.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from math import frexp
@@ -19,12 +20,31 @@ from weightkit.dtypes import DTYPES
 from weightkit.values.narrowing import FLOATS, Range
 
 Array = np.ndarray[Any, Any]
-Rounder = Callable[[Array, Array], None]
-"""Puts into its second argument the codes that those in the first round to."""
+Rounder = Callable[[Array, Array, Array], None]
+"""Takes codes, and the same without their signs, which it may overwrite; fills its third argument
+with what they round to."""
 
 MAGNITUDE, EXPONENT = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
 BIAS, STORED = 127, 23
 """Of f32: what is added to an exponent, and how many bits of the mantissa are stored."""
+
+
+class _Rooms(threading.local):
+    """Memory of one thread for what is made on the way, so that no tile asks for new pages."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Array] = {}
+
+    def room(self, name: str, size: int, kind: Any) -> Array:
+        """An array to be filled; the last one of this name in this thread is gone."""
+        nbytes = size * np.dtype(kind).itemsize
+        held = self.held.get(name)
+        if held is None or len(held) < nbytes:
+            held = self.held[name] = np.empty(nbytes, np.uint8)
+        return held[:nbytes].view(kind)
+
+
+room = _Rooms().room
 
 
 def codes_of(name: str) -> np.dtype[Any]:
@@ -34,7 +54,7 @@ def codes_of(name: str) -> np.dtype[Any]:
 
 def array_type(name: str) -> np.dtype[Any]:
     """The type that NumPy or ml_dtypes has for a float or integer."""
-    return np.dtype(DTYPES[name].numpy or "float16")
+    return np.dtype(DTYPES[name].numpy)
 
 
 def rounder(source: str, target: str) -> Rounder:
@@ -43,16 +63,18 @@ def rounder(source: str, target: str) -> Rounder:
     What has 16 bits or fewer is looked up in a table of all its codes; f64 goes, where the target
     is narrower than f32, through f32 rounded to odd, which rounds once and not twice.
     """
-    if DTYPES[source].nbytes <= 2 and (source, target) != ("bf16", "f32"):
+    if (source, target) == ("bf16", "f32"):
+        return _widen_bf16
+    if DTYPES[source].nbytes <= 2:
         return partial(_look_up, _table(source, target))
-    if source == "f64" and target != "f32":
-        return partial(_through_odd, _from_f32(target))
-    if source == "f64":
+    if source == "f32":
+        return _from_f32(target)
+    if target == "f32":
         return partial(_astype, np.float64, np.float32)
-    return _from_f32(target) if source == "f32" else _widen_bf16
+    return partial(_through_odd, _from_f32(target))
 
 
-def _look_up(table: Array, codes: Array, out: Array) -> None:
+def _look_up(table: Array, codes: Array, _: Array, out: Array) -> None:
     np.take(table, codes, out=out, mode="clip")
 
 
@@ -62,16 +84,16 @@ def _table(source: str, target: str) -> Array:
     if target == "f32":
         return wide
     out = np.empty(len(codes), codes_of(target))
-    _from_f32(target)(wide, out)
+    _from_f32(target)(wide, wide & MAGNITUDE, out)
     return out
 
 
-def _astype(source: Any, target: Any, codes: Array, out: Array) -> None:
+def _astype(source: Any, target: Any, codes: Array, _: Array, out: Array) -> None:
     with np.errstate(all="ignore"):
         np.copyto(out.view(target), codes.view(source), casting="unsafe")
 
 
-def _widen_bf16(codes: Array, out: Array) -> None:
+def _widen_bf16(codes: Array, _: Array, out: Array) -> None:
     np.left_shift(codes, 16, out=out, dtype=np.uint32, casting="unsafe")
 
 
@@ -87,44 +109,56 @@ def _from_f32(target: str) -> Rounder:
     return partial(_to_unsigned_zero if grid.overflow == "nan" else _to_grid, grid)
 
 
-def _to_grid(grid: Range, codes: Array, out: Array) -> None:
+def _to_grid(grid: Range, codes: Array, held: Array, out: Array) -> None:
     """f32 to a float with Inf, or with a largest value that stands for all beyond."""
-    held = codes & MAGNITUDE
     has_nan = held.size and held.max() > EXPONENT
-    width = 8 * out.itemsize
+    sign = out.dtype.type(1 << 8 * out.itemsize - 1)
     _round(grid, held, out)
     if has_nan:
-        np.putmask(out, (codes & MAGNITUDE) > EXPONENT, (1 << width - 1) - 1)
-    out |= (codes >> np.uint32(32 - width)).astype(out.dtype) & out.dtype.type(1 << width - 1)
+        np.putmask(out, codes & MAGNITUDE > EXPONENT, sign - out.dtype.type(1))
+    out |= np.bitwise_and(_top(codes, out), sign, out=held.view(out.dtype)[: len(out)])
 
 
-def _to_unsigned_zero(grid: Range, codes: Array, out: Array) -> None:
+def _to_unsigned_zero(grid: Range, codes: Array, held: Array, out: Array) -> None:
     """f32 to a float whose NaN is the code of minus zero, one step above the largest value."""
-    _round(grid, codes & MAGNITUDE, out)
-    number = (out - np.uint8(1)) < np.uint8(0x7F)
-    out |= (codes >> np.uint32(24)).astype(np.uint8) & (number.view(np.uint8) << np.uint8(7))
+    _round(grid, held, out)
+    number = np.subtract(out, 1, out=room("number", len(out), np.uint8)) < 0x7F
+    out |= np.bitwise_and(_top(codes, out), number.view(np.uint8) << np.uint8(7))
+
+
+def _top(codes: Array, out: Array) -> Array:
+    """The highest bits of codes of f32, as many as the codes of ``out`` have."""
+    shifted = room("step", len(codes), np.uint32)
+    np.right_shift(codes, np.uint32(32 - 8 * out.itemsize), out=shifted)
+    top = room("top", len(codes), out.dtype)
+    np.copyto(top, shifted, casting="unsafe")
+    return top
 
 
 def _round(grid: Range, held: Array, out: Array) -> None:
     """Magnitudes, as codes of f32, to those of a narrower grid; ``held`` is overwritten.
 
     To ``m * 2**e`` a power of two is added whose own last bit is the last one that the grid has at
-    this exponent: the addition rounds, to nearest even, also what is below the least normal number.
-    Beyond the largest value is the code of Inf, of NaN, or the largest value itself.
+    this exponent: the addition rounds, to nearest even, also what is below the least normal number,
+    and leaves the rounded steps in the lowest bits. Beyond the largest value comes the code of Inf
+    or NaN, or that of the largest value itself.
     """
-    shift = np.uint32(STORED - grid.mantissa)
-    least = grid.low + grid.mantissa + BIAS << STORED
-    np.minimum(held, _ceiling(grid), out=held)
-    step = held & EXPONENT
-    np.maximum(step, np.uint32(least), out=step)
-    step += shift << np.uint32(STORED)
+    shift = STORED - grid.mantissa
+    least = grid.low + grid.mantissa + BIAS
+    step = room("step", len(held), np.uint32)
+    # NumPy's minimum and maximum with a scalar are three times as slow as its clip.
+    np.clip(held, np.uint32(0), _ceiling(grid), out=held)
+    np.bitwise_and(held, EXPONENT, out=step)
+    np.clip(step, np.uint32(least << STORED), EXPONENT, out=step)
+    step += np.uint32(shift << STORED)
     sums = held.view(np.float32)
     sums += step.view(np.float32)
-    held -= step
-    step >>= shift
-    held += step
-    held -= np.uint32((least >> int(shift)) + (int(shift) << grid.mantissa))
     np.copyto(out, held, casting="unsafe")
+    step >>= np.uint32(shift)
+    exponents = held.view(out.dtype)[: len(out)]
+    np.copyto(exponents, step, casting="unsafe")
+    out += exponents
+    out -= np.uint32(least + shift << grid.mantissa).astype(out.dtype)
 
 
 def _ceiling(grid: Range) -> np.uint32:
@@ -133,7 +167,7 @@ def _ceiling(grid: Range) -> np.uint32:
     return np.float32(largest).view(np.uint32)
 
 
-def _to_scale(codes: Array, out: Array) -> None:
+def _to_scale(codes: Array, _: Array, out: Array) -> None:
     """f32 to f8_e8m0: the nearest power of two, ties up; NaN for what is not above zero."""
     half = np.uint32(1 << STORED - 1)
     held = np.minimum(codes, MAGNITUDE + np.uint32(1)) + half >> np.uint32(STORED)
@@ -147,8 +181,9 @@ def _to_scale(codes: Array, out: Array) -> None:
 # From f64
 
 
-def _through_odd(narrow: Rounder, codes: Array, out: Array) -> None:
-    narrow(to_odd(codes.view(np.float64)), out)
+def _through_odd(narrow: Rounder, codes: Array, _: Array, out: Array) -> None:
+    odd = to_odd(codes.view(np.float64))
+    narrow(odd, odd & MAGNITUDE, out)
 
 
 def to_odd(values: Array) -> Array:
