@@ -24,6 +24,7 @@ LAYERS: list[tuple[str, ...]] = [
         "dtypes",
         "tensors",
         "layouts",
+        "plans",
         "programs",
         "findings",
         "reports",

@@ -146,6 +146,12 @@ class Source(Reader):
     def extent(self, offset: int, nbytes: int) -> Extent:
         return Extent(self.file, offset, nbytes, RAW)
 
+    @property
+    def stamp(self) -> tuple[int, int, int, int]:
+        """Size, modification time in ns, inode and device, as they were when it was opened."""
+        assert self._stamp is not None
+        return self._stamp
+
     def check_unchanged(self) -> None:
         """Raise AccessError WK012 if the file's size or modification time changed since opening."""
         with os_errors(self.path):

@@ -52,7 +52,7 @@ def content_id(checkpoint: Checkpoint, jobs: int = 0, tick: Tick = silent) -> Co
     aliases: list[tuple[str, str]] = []
     for prefix, part in _parts(checkpoint, ""):
         found = _tensor_digests(part, jobs, tick)
-        linked = dict(_aliases(part, found))
+        linked = dict(recorded_aliases(part))
         for alias, name in linked.items():
             found[alias] = found[name]
             aliases.append((prefix + alias, prefix + name))
@@ -95,10 +95,9 @@ def nbytes_to_read(checkpoint: Checkpoint) -> int:
 # Names of tensors that a file stores once
 
 
-def _aliases(
-    checkpoint: Checkpoint, found: Mapping[str, tuple[TensorInfo, bytes]]
-) -> Iterator[tuple[str, str]]:
+def recorded_aliases(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     """(absent name, stored name): as recorded by a conversion, or by safetensors' save_model."""
+    found = {info.name for info in checkpoint.tensors}
     for file in checkpoint.files:
         recorded: dict[str, Any] = _recorded(file.metadata.get(ALIASES))
         if file.format == "safetensors":
@@ -208,7 +207,7 @@ def _tensor_digests(
             plain[key] = _Tensor(info)
     tensors = list(plain.values())
     _check_size(checkpoint, tensors)
-    _run(_work(tensors, checkpoint.sources, tick), jobs)
+    run_jobs(_work(tensors, checkpoint.sources, tick), jobs)
     for source in checkpoint.sources:
         source.check_unchanged()
     return {info.name: (info, _digest_of(info, plain)) for info in checkpoint.tensors}
@@ -318,7 +317,7 @@ def _hash_stream(group: Sequence[_Tensor], sources: Sequence[Source], tick: Tick
             _hash_whole(tensor, sources, held, tick)
 
 
-def _run(work: Iterator[Job], jobs: int) -> None:
+def run_jobs(work: Iterator[Job], jobs: int) -> None:
     """Do the jobs on some threads, a few of them ahead; the first error ends it."""
     from weightkit.analyses.cores import cores
 

@@ -27,6 +27,10 @@ class Progress:
         self._shown = False
         self._lock = threading.Lock()
 
+    def expect(self, nbytes: int) -> None:
+        """So many bytes there will be."""
+        self.total = nbytes
+
     def tick(self, nbytes: int) -> None:
         """So many more bytes are done."""
         with self._lock:

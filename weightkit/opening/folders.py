@@ -158,6 +158,12 @@ def choose(folder: Folder, variant: str | None = None) -> Choice | None:
     return _prefer(folder, candidates, weights)
 
 
+def checkpoints_in(folder: Folder) -> list[str]:
+    """Every checkpoint among a folder's own files: the name of its index, or of its first file."""
+    weights = [name for name in folder.files if _is_weights(name)]
+    return [item.index or item.files[0] for item in _candidates(folder, weights)]
+
+
 def _prefer(folder: Folder, candidates: list[Choice], weights: list[str]) -> Choice | None:
     """The best of the candidates: by format, then an index, then a standard name."""
     if not candidates:

@@ -68,6 +68,11 @@ def is_addressable(info: TensorInfo) -> bool:
     return info.data.encoding == RAW and info.strides is None and whole
 
 
+def is_verbatim(info: TensorInfo) -> bool:
+    """Whether the canonical bytes are those of the file, in one run."""
+    return is_addressable(info) and _turning(info) is None
+
+
 def part(
     info: TensorInfo, source: Reader, start: int, nbytes: int, piece: int = CHUNK
 ) -> Iterator[bytes]:

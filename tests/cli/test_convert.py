@@ -1,0 +1,120 @@
+"""``weightkit convert`` on the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from tests.cli.test_commands import SCHEMAS, document, run
+
+FIXTURES = Path(__file__).resolve().parent.parent.parent / "fixtures"
+STATE_DICT = str(FIXTURES / "torch/state_dict.pt")
+CHECKPOINT = str(FIXTURES / "torch/checkpoint.pt")
+LLAMA = str(FIXTURES / "llama")
+
+
+def test_what_was_done_is_shown(tmp_path: Path) -> None:
+    target = str(tmp_path / "out.safetensors")
+    text = run("convert", STATE_DICT, target)
+    assert "9 moved as they are" in text
+    assert "read back and is the same" in text
+    assert document("id", target)["id"] in text
+
+
+def test_json_of_a_conversion(tmp_path: Path) -> None:
+    target = str(tmp_path / "out.safetensors")
+    found = document("convert", STATE_DICT, target, "--dtype", "bf16")
+    assert found["converted"]
+    assert found["verified"]
+    assert found["ways"] == {"move": 1, "cast": 8}
+    assert found["content_id"] == document("id", target)["id"]
+    assert len(found["casts"]) == 8
+
+
+def test_json_of_a_plan(tmp_path: Path) -> None:
+    target = tmp_path / "out.safetensors"
+    found = document("convert", CHECKPOINT, str(target), "--dry-run")
+    assert not found["converted"]
+    assert [item["code"] for item in found["losses"]] == ["WK640", "WK641"]
+    assert len(found["steps"]) == 9
+    assert not target.exists()
+
+
+def test_the_plan_for_people(tmp_path: Path) -> None:
+    text = run("convert", CHECKPOINT, str(tmp_path / "o.safetensors"), "--dry-run", "--limit", "3")
+    assert "not written" in text
+    assert "--drop-non-tensors" in text
+    assert "6 more" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ([STATE_DICT], 2),
+        ([STATE_DICT, "{}/a.safetensors", "{}/b.safetensors"], 2),
+        ([CHECKPOINT, "{}/out.safetensors"], 2),
+        ([STATE_DICT, "{}/out.xyz", "--to", "word"], 2),
+        ([STATE_DICT, "{}/out.safetensors", "--dtype", "f17"], 2),
+        ([STATE_DICT, "{}/out.safetensors", "--shard-size", "much"], 2),
+        ([STATE_DICT, "{}/out.safetensors", "--metadata", "none"], 2),
+        ([STATE_DICT, "{}/out.safetensors", "--dry-run", "--resume"], 2),
+        (["{}/absent.pt", "{}/out.safetensors"], 3),
+        ([str(FIXTURES / "hostile/os_system.pt"), "{}/out.safetensors"], 2),
+    ],
+)
+def test_refusals(tmp_path: Path, words: list[str], status: int) -> None:
+    run("convert", *(word.format(tmp_path) for word in words), status=status)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rules_from_a_file(tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.write_text("# names\n\n0.*=first.*\n")
+    target = str(tmp_path / "out.safetensors")
+    run("convert", STATE_DICT, target, "--rename-from", str(rules))
+    names = [item["name"] for item in document("inspect", target, "--tensors")["tensors"]]
+    assert "first.weight" in names
+
+
+def test_a_tree_in_one_command(tmp_path: Path) -> None:
+    tree = tmp_path / "models"
+    shutil.copytree(FIXTURES / "torch", tree / "torch")
+    text = run("convert", "--recursive", str(tree), status=2)
+    assert (tree / "torch/state_dict.safetensors").exists()
+    assert "WK640" in text  # checkpoint.pt, with its optimizer
+    again = run("convert", "--recursive", str(tree), "--drop-non-tensors")
+    assert "3 of 3" in again
+    assert "nothing to convert" in run("convert", "--recursive", str(tree))
+
+
+def test_json_of_a_batch(tmp_path: Path) -> None:
+    words = ["convert", "--into", str(tmp_path / "out"), STATE_DICT, CHECKPOINT, "--json"]
+    found = json.loads(run(*words, status=2))
+    schema = json.loads((SCHEMAS / "convert.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(found)
+    assert found["results"][0]["verified"]
+    assert found["results"][1]["error"]["code"] == "WK640"
+
+
+def test_names_that_meet_keep_their_suffix(tmp_path: Path) -> None:
+    for name in ("a.pt", "a.bin"):
+        shutil.copy(STATE_DICT, tmp_path / name)
+    run("convert", "--beside", str(tmp_path / "a.pt"), str(tmp_path / "a.bin"))
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["a.bin", "a.bin.safetensors", "a.pt", "a.pt.safetensors"]
+
+
+def test_a_receipt_is_a_statement(tmp_path: Path) -> None:
+    target, receipt = tmp_path / "out.safetensors", tmp_path / "receipt.json"
+    run("convert", STATE_DICT, str(target), "--receipt", str(receipt))
+    held = json.loads(receipt.read_text())
+    assert held["_type"] == "https://in-toto.io/Statement/v1"
+    (subject,) = held["subject"]
+    found = document("checksum", str(target))
+    assert subject["digest"]["sha256"] == found["files"][0]["digests"]["sha256"]
+    predicate = held["predicate"]
+    assert predicate["source"]["contentId"] == predicate["target"]["contentId"]

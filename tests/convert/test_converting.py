@@ -1,0 +1,567 @@
+"""The same weights in another form: equal values, equal names, and nothing lost in silence."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+
+import weightkit
+from weightkit.analyses.digests import content_id
+from weightkit.convert import convert, plan
+from weightkit.convert.running import How
+from weightkit.convert.wishes import Wish, parse_dtype_rule, parse_rename, parse_size
+from weightkit.errors import FormatError, PlanError
+from weightkit.plans import Conversion
+from weightkit.tensors import TensorInfo
+
+FIXTURES = Path(__file__).resolve().parent.parent.parent / "fixtures"
+LLAMA = FIXTURES / "llama"
+STATE_DICT = FIXTURES / "torch/state_dict.pt"
+LOSSY = Wish(accepted=frozenset(["--allow-lossy"]))
+DTYPES = [
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.bool),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+    *(torch.uint16, torch.uint32, torch.uint64),
+    *(torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz),
+    torch.float8_e8m0fnu,
+]
+
+
+def saved(tmp_path: Path, held: Any, name: str = "model.pt", **options: Any) -> Path:
+    path = tmp_path / name
+    torch.save(held, path, **options)
+    return path
+
+
+def state_dict() -> dict[str, torch.Tensor]:
+    """Tensors of every type that safetensors has, of odd shapes and names."""
+    generator = torch.Generator().manual_seed(5)
+    found: dict[str, torch.Tensor] = OrderedDict()
+    for number, dtype in enumerate(DTYPES):
+        shape = [(3, 5), (), (0, 4), (7,)][number % 4]
+        raw = torch.randint(0, 2, (int(np.prod(shape)) * 8,), generator=generator)
+        found[f"layer.{number}.é"] = raw[: int(np.prod(shape))].reshape(shape).to(dtype)
+    return found
+
+
+def identity(path: Path | str) -> str:
+    with weightkit.open(path) as checkpoint:
+        return content_id(checkpoint).id
+
+
+def to_safetensors(source: Path, wish: Wish | None = None) -> Path:
+    target = source.parent / f"{source.name}.safetensors"
+    done = convert(source, target, wish)
+    assert done.content_id == identity(target)
+    return target
+
+
+def tensor(path: Path, name: str) -> TensorInfo:
+    with weightkit.open(path) as checkpoint:
+        return checkpoint[name]
+
+
+# The same bytes as the official library
+
+
+def test_a_state_dict_gives_the_same_bytes_as_the_official_library(tmp_path: Path) -> None:
+    held = state_dict()
+    target = to_safetensors(saved(tmp_path, held))
+    assert target.read_bytes() == safetensors.torch.save(held, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_values_are_torchs_own(tmp_path: Path, zipped: bool) -> None:
+    held = state_dict()
+    found = safetensors.torch.load_file(
+        to_safetensors(saved(tmp_path, held, _use_new_zipfile_serialization=zipped))
+    )
+    assert found.keys() == held.keys()
+    for name, want in held.items():
+        assert found[name].dtype == want.dtype
+        assert found[name].shape == want.shape
+        assert raw(found[name]) == raw(want)
+
+
+def raw(tensor: torch.Tensor) -> bytes:
+    """The bytes of a tensor of any type."""
+    return bytes(tensor.contiguous().untyped_storage()) if tensor.numel() else b""
+
+
+@pytest.mark.parametrize("path", sorted((FIXTURES / "torch").iterdir()), ids=lambda path: path.name)
+def test_fixtures_keep_their_content(tmp_path: Path, path: Path) -> None:
+    target = tmp_path / "out.safetensors"
+    done = convert(path, target, LOSSY)
+    assert done.content_id == identity(path) == identity(target)
+
+
+def test_the_same_source_gives_the_same_bytes(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
+    convert(STATE_DICT, one)
+    convert(STATE_DICT, other, how=How(jobs=1, verify=False))
+    assert one.read_bytes() == other.read_bytes()
+
+
+# Views and ties
+
+
+def test_views_are_written_whole(tmp_path: Path) -> None:
+    base = torch.arange(60.0).reshape(6, 10)
+    held = {
+        "transposed": base.t(),
+        "slice": base[1:3, 2:7],
+        "expanded": torch.tensor([1.0, 2.0]).expand(4, 2),
+        "step": base[::2, ::3],
+        "overlap": base[0:2],
+        "overlap2": base[1:3],
+    }
+    found = safetensors.torch.load_file(to_safetensors(saved(tmp_path, held)))
+    assert all(torch.equal(found[name], want) for name, want in held.items())
+
+
+def test_a_tied_head_is_stored_once_under_its_embedding(tmp_path: Path) -> None:
+    weight = torch.randn(8, 4)
+    held = {"lm_head.weight": weight, "model.embed_tokens.weight": weight, "x": torch.ones(2)}
+    source = saved(tmp_path, held)
+    target = to_safetensors(source)
+    assert safetensors.torch.load_file(target).keys() == {"model.embed_tokens.weight", "x"}
+    assert identity(target) == identity(source)
+    with weightkit.open(target) as checkpoint:
+        recorded = json.loads(checkpoint.metadata["weightkit.aliases"])
+    assert recorded == {"lm_head.weight": "model.embed_tokens.weight"}
+
+
+def test_ties_survive_a_second_conversion(tmp_path: Path) -> None:
+    weight = torch.randn(8, 4)
+    source = saved(tmp_path, {"a": weight, "b": weight, "c": torch.ones(3)})
+    target = to_safetensors(source)
+    again = tmp_path / "again.safetensors"
+    convert(target, again, Wish(prefix="model."))
+    with weightkit.open(again) as checkpoint:
+        assert json.loads(checkpoint.metadata["weightkit.aliases"]) == {"model.b": "model.a"}
+
+
+def test_a_tie_ends_where_types_differ(tmp_path: Path) -> None:
+    weight = torch.randn(8, 4)
+    source = saved(tmp_path, {"a": weight, "b": weight})
+    target = to_safetensors(source, Wish(dtypes=(parse_dtype_rule("b=f16"),)))
+    found = safetensors.torch.load_file(target)
+    assert found["a"].dtype == torch.float32
+    assert torch.equal(found["b"], weight.half())
+
+
+# Names
+
+
+def test_renaming(tmp_path: Path) -> None:
+    source = saved(tmp_path, {"module.a": torch.ones(1), "module.b.c": torch.ones(2)})
+    wish = Wish(
+        renames=(parse_rename("module.b.*=module.d.*"),), strip_prefix="module.", prefix="x."
+    )
+    assert safetensors.torch.load_file(to_safetensors(source, wish)).keys() == {"x.a", "x.d.c"}
+
+
+def test_choosing(tmp_path: Path) -> None:
+    source = saved(tmp_path, {"a.w": torch.ones(1), "a.b": torch.ones(2), "b.w": torch.ones(3)})
+    wish = Wish(only=("a.*",), exclude=("*.b",))
+    target = tmp_path / "out.safetensors"
+    done = convert(source, target, wish)
+    assert safetensors.torch.load_file(target).keys() == {"a.w"}
+    assert set(done.plan.left) == {"a.b", "b.w"}
+    assert [note.code for note in done.plan.notes] == ["WK647"]
+
+
+@pytest.mark.parametrize(
+    ("held", "wish", "code"),
+    [
+        ({"a": 1, "b": 2}, Wish(renames=(("a", "b"),)), "WK661"),
+        ({"__metadata__": 1}, Wish(), "WK662"),
+        ({"bad\ud800": 1}, Wish(), "WK662"),
+        ({"a": 1}, Wish(renames=(("b", "c"),)), "WK664"),
+        ({"a": 1}, Wish(only=("b*",)), "WK664"),
+        ({"a": 1}, Wish(exclude=("a",)), "WK664"),
+        ({"a": 1}, Wish(strip_prefix="b"), "WK664"),
+        ({"a": 1}, Wish(dtypes=(parse_dtype_rule("b=f16"),)), "WK664"),
+        ({"a": 1}, Wish(dtypes=(parse_dtype_rule("a=bool"),)), "WK671"),
+    ],
+)
+def test_what_cannot_be_done_says_why(
+    tmp_path: Path, held: dict[str, int], wish: Wish, code: str
+) -> None:
+    source = saved(tmp_path, {name: torch.full((2,), value) for name, value in held.items()})
+    target = tmp_path / "out.safetensors"
+    with pytest.raises(PlanError) as caught:
+        convert(source, target, wish)
+    assert caught.value.code == code
+    assert caught.value.path == str(source)
+    assert os.listdir(tmp_path) == [source.name]
+
+
+def test_a_reserved_name_can_be_renamed(tmp_path: Path) -> None:
+    source = saved(tmp_path, {"__metadata__": torch.ones(2)})
+    target = to_safetensors(source, Wish(renames=(("__metadata__", "metadata"),)))
+    assert safetensors.torch.load_file(target).keys() == {"metadata"}
+
+
+def test_types_that_the_target_lacks_are_refused(tmp_path: Path) -> None:
+    source = saved(tmp_path, {"z": torch.ones(2, dtype=torch.complex128)})
+    with pytest.raises(PlanError) as caught:
+        convert(source, tmp_path / "out.safetensors")
+    assert (caught.value.code, caught.value.tensor) == ("WK660", "z")
+    target = to_safetensors(source, Wish(dtypes=(parse_dtype_rule("z=c64"),)))
+    assert safetensors.torch.load_file(target)["z"].dtype == torch.complex64
+
+
+# Types
+
+
+def test_casts_are_torchs_own(tmp_path: Path) -> None:
+    held = {"w": torch.randn(300, 70), "norm": torch.randn(70), "ids": torch.arange(5)}
+    source = saved(tmp_path, held)
+    rules = tuple(map(parse_dtype_rule, ("bf16", "norm=f32")))
+    found = safetensors.torch.load_file(to_safetensors(source, Wish(dtypes=rules)))
+    assert torch.equal(found["w"], held["w"].bfloat16())
+    assert torch.equal(found["norm"], held["norm"])
+    assert torch.equal(found["ids"], held["ids"])
+
+
+def test_a_cast_view_is_the_cast_of_its_values(tmp_path: Path) -> None:
+    weight = torch.randn(40, 30)
+    source = saved(tmp_path, {"w": weight.t(), "v": weight[3:9, 4:5]})
+    target = to_safetensors(source, Wish(dtypes=(parse_dtype_rule("f16"),)))
+    found = safetensors.torch.load_file(target)
+    assert torch.equal(found["w"], weight.t().half())
+    assert torch.equal(found["v"], weight[3:9, 4:5].half())
+
+
+def test_large_tensors_are_cast_in_many_chunks(tmp_path: Path) -> None:
+    weight = torch.randn(1500, 2003)
+    source = saved(tmp_path, {"w": weight})
+    done = convert(source, tmp_path / "o.safetensors", Wish(dtypes=(parse_dtype_rule("f16"),)))
+    assert torch.equal(safetensors.torch.load_file(tmp_path / "o.safetensors")["w"], weight.half())
+    assert done.casts[0].values == weight.numel()
+    assert done.content_id == identity(tmp_path / "o.safetensors")
+
+
+def test_overflow_is_refused_and_counted(tmp_path: Path) -> None:
+    source = saved(tmp_path, {"w": torch.tensor([1.0, 1e6, -1e6, float("inf"), 1e-30])})
+    target = tmp_path / "out.safetensors"
+    rules = (parse_dtype_rule("f16"),)
+    with pytest.raises(PlanError) as caught:
+        convert(source, target, Wish(dtypes=rules))
+    assert (caught.value.code, caught.value.tensor) == ("WK650", "w")
+    assert os.listdir(tmp_path) == [source.name]
+    done = convert(source, target, Wish(dtypes=rules, accepted=LOSSY.accepted))
+    (cast,) = done.casts
+    assert (cast.overflow, cast.underflow, cast.values) == (2, 1, 5)
+
+
+def test_quantized_blocks_are_cast_to_what_gguf_says(tmp_path: Path) -> None:
+    source = FIXTURES / "llama-q8_0.gguf"
+    with pytest.raises(PlanError) as caught:
+        convert(source, tmp_path / "o.safetensors", LOSSY)
+    assert caught.value.code == "WK660"
+    target = tmp_path / "out.safetensors"
+    wish = Wish(dtypes=(parse_dtype_rule("f32"),), accepted=LOSSY.accepted)
+    convert(source, target, wish)
+    with weightkit.open(source) as mine, weightkit.open(target) as theirs:
+        for info in mine:
+            assert np.array_equal(mine.read(info), theirs.read(info.name))
+
+
+# What is no tensor
+
+
+def test_losses_are_refused_one_by_one(tmp_path: Path) -> None:
+    source, target = FIXTURES / "torch/checkpoint.pt", tmp_path / "out.safetensors"
+    with pytest.raises(PlanError) as caught:
+        convert(source, target)
+    assert caught.value.code == "WK640"
+    assert "--key" in str(caught.value)
+    with pytest.raises(PlanError) as caught:
+        convert(source, target, Wish(key="model"))
+    assert caught.value.code == "WK641"
+    assert not target.exists()
+    wish = Wish(key="model", sidecar=".", accepted=frozenset(["--sidecar"]))
+    done = convert(source, target, wish)
+    assert {item.code for item in done.plan.losses} == {"WK640", "WK641"}
+    held = json.loads((tmp_path / "out.sidecar.json").read_text())
+    assert held["files"][0]["values"] == {"epoch": 3}
+
+
+def test_a_whole_module_is_refused_without_consent(tmp_path: Path) -> None:
+    with pytest.raises(PlanError) as caught:
+        convert(FIXTURES / "torch/whole_module.pt", tmp_path / "out.safetensors")
+    assert caught.value.code == "WK642"
+
+
+def test_gguf_metadata_is_kept_and_its_vocabulary_goes_into_the_sidecar(tmp_path: Path) -> None:
+    source = FIXTURES / "llama-split-gguf/llama-00001-of-00002.gguf"
+    target = tmp_path / "out.safetensors"
+    with pytest.raises(PlanError) as caught:
+        convert(source, target)
+    assert caught.value.code == "WK643"
+    convert(source, target, Wish(sidecar=".", accepted=frozenset(["--sidecar"])))
+    held = json.loads((tmp_path / "out.sidecar.json").read_text())
+    assert len(held["files"][0]["values"]["tokenizer.ggml.tokens"]) == 32
+    with weightkit.open(target) as checkpoint:
+        assert checkpoint.metadata["gguf.general.architecture"] == "llama"
+        assert checkpoint.metadata["format"] == "pt"
+    assert identity(target) == identity(source)
+
+
+def test_safetensors_metadata_is_kept(tmp_path: Path) -> None:
+    source = tmp_path / "in.safetensors"
+    metadata = {"format": "pt", "note": "x", "a": "b"}
+    safetensors.torch.save_file({"w": torch.ones(2)}, source, metadata=metadata)
+    target = to_safetensors(source, Wish(metadata=(("added", "1"),)))
+    with weightkit.open(target) as checkpoint:
+        assert checkpoint.metadata == {**metadata, "added": "1"}
+
+
+def test_provenance_names_the_source(tmp_path: Path) -> None:
+    target = tmp_path / "out.safetensors"
+    convert(STATE_DICT, target, Wish(provenance=True))
+    with weightkit.open(target) as checkpoint:
+        names = json.loads(checkpoint.metadata["weightkit.source"])
+        assert "weightkit.time" not in checkpoint.metadata
+    assert names.keys() == {STATE_DICT.name}
+
+
+def test_a_source_for_review_is_converted_with_a_warning(tmp_path: Path) -> None:
+    target = tmp_path / "out.safetensors"
+    done = convert(FIXTURES / "torch/whole_module.pt", target, LOSSY)
+    (note,) = done.plan.notes
+    assert (note.code, note.severity) == ("WK649", "warning")
+
+
+def test_an_unsafe_source_is_converted_with_consent_and_not_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Bad:
+        def __reduce__(self) -> Any:
+            return eval, ("print('ran')",)
+
+    source = saved(tmp_path, {"w": torch.ones(2), "x": Bad()})
+    target = tmp_path / "out.safetensors"
+    with pytest.raises(PlanError) as caught:
+        convert(source, target, LOSSY)
+    assert caught.value.code == "WK648"
+    convert(source, target, Wish(accepted=LOSSY.accepted | {"--allow-unsafe-source"}))
+    assert safetensors.torch.load_file(target).keys() == {"w"}
+    assert "ran" not in capsys.readouterr().out
+
+
+# Folders
+
+
+def index_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "model.safetensors.index.json").read_text())
+    return found
+
+
+def sharded(tmp_path: Path, size: str = "10KB") -> Path:
+    target = tmp_path / "sharded"
+    convert(LLAMA, target, Wish(shard_nbytes=parse_size(size)))
+    return target
+
+
+def test_shards_hold_what_the_index_says(tmp_path: Path) -> None:
+    folder = sharded(tmp_path)
+    index = index_of(folder)
+    total = 0
+    for name in set(index["weight_map"].values()):
+        held = safetensors.torch.load_file(folder / name)
+        assert {key for key, file in index["weight_map"].items() if file == name} == held.keys()
+        sizes = [item.numel() * item.element_size() for item in held.values()]
+        total += sum(sizes)
+        assert sum(sizes) <= 10_000
+    assert index["metadata"]["total_size"] == total
+    assert identity(folder) == identity(LLAMA)
+    assert (folder / "config.json").read_bytes() == (LLAMA / "config.json").read_bytes()
+
+
+def test_shards_to_one_to_shards_is_the_same(tmp_path: Path) -> None:
+    folder = sharded(tmp_path)
+    one = tmp_path / "one.safetensors"
+    convert(folder, one)
+    assert identity(one) == identity(LLAMA)
+    merged, again = tmp_path / "merged", tmp_path / "again"
+    convert(folder, merged)
+    assert sorted(os.listdir(merged)) == ["config.json", "model.safetensors"]
+    assert (merged / "model.safetensors").read_bytes() == (LLAMA / "model.safetensors").read_bytes()
+    convert(merged, again, Wish(shard_nbytes=10_000))
+    assert {name: (again / name).read_bytes() for name in os.listdir(again)} == {
+        name: (folder / name).read_bytes() for name in os.listdir(folder)
+    }
+
+
+def test_a_folder_of_bins_becomes_what_loaders_look_for(tmp_path: Path) -> None:
+    source = tmp_path / "old"
+    (source / "1_Pooling").mkdir(parents=True)
+    torch.save({"w": torch.ones(3)}, source / "pytorch_model.bin")
+    torch.save({"lr": 1}, source / "training_args.bin")
+    (source / "config.json").write_text("{}")
+    (source / "1_Pooling/config.json").write_text("{}")
+    (source / "vocab.pkl").write_bytes(b"\x80\x02]q\x00.")
+    (source / "weightkit.manifest.json").write_text("{}")
+    target = tmp_path / "new"
+    done = convert(source, target)
+    found = {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()}
+    assert found == {"model.safetensors", "config.json", "1_Pooling/config.json"}
+    (note,) = [item for item in done.plan.notes if item.code == "WK646"]
+    assert all(name in note.message for name in ("training_args.bin", "vocab.pkl"))
+
+
+def test_a_pipeline_converts_part_by_part(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    convert(FIXTURES / "pipeline", target)
+    assert identity(target) == identity(FIXTURES / "pipeline")
+    assert (target / "model_index.json").exists()
+    with pytest.raises(PlanError) as caught:
+        convert(FIXTURES / "pipeline", tmp_path / "one.safetensors")
+    assert caught.value.code == "WK667"
+
+
+def test_one_shard_means_the_whole(tmp_path: Path) -> None:
+    shard = FIXTURES / "llama-sharded/model-00001-of-00002.safetensors"
+    assert convert(shard, tmp_path / "o.safetensors").content_id == identity(shard)
+
+
+# The source breaks, the target is in the way
+
+
+def test_a_truncated_source_leaves_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "cut.safetensors"
+    source.write_bytes((LLAMA / "model.safetensors").read_bytes()[:-100])
+    with pytest.raises(FormatError):
+        convert(source, tmp_path / "out.safetensors")
+    assert os.listdir(tmp_path) == [source.name]
+
+
+def test_the_target_is_not_overwritten(tmp_path: Path) -> None:
+    target = tmp_path / "out.safetensors"
+    target.write_bytes(b"mine")
+    with pytest.raises(PlanError) as caught:
+        convert(STATE_DICT, target)
+    assert caught.value.code == "WK665"
+    assert target.read_bytes() == b"mine"
+    convert(STATE_DICT, target, how=How(force=True))
+    assert identity(target) == identity(STATE_DICT)
+
+
+def test_a_folder_changes_places_with_its_successor(tmp_path: Path) -> None:
+    target = sharded(tmp_path)
+    with pytest.raises(PlanError) as caught:
+        convert(LLAMA, target)
+    assert caught.value.code == "WK665"
+    convert(LLAMA, target, how=How(force=True))
+    assert sorted(os.listdir(target)) == ["config.json", "model.safetensors"]
+    assert os.listdir(tmp_path) == ["sharded"]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_the_source_is_never_the_target(tmp_path: Path, link: bool) -> None:
+    source = tmp_path / "in.safetensors"
+    source.write_bytes((LLAMA / "model.safetensors").read_bytes())
+    before = source.read_bytes()
+    target = source
+    if link:
+        target = tmp_path / "link.safetensors"
+        target.symlink_to(source)
+    with pytest.raises(PlanError) as caught:
+        convert(source, target, how=How(force=True))
+    assert caught.value.code == "WK666"
+    assert source.read_bytes() == before
+
+
+def test_a_folder_is_never_put_around_or_into_the_source(tmp_path: Path) -> None:
+    folder = sharded(tmp_path)
+    for target in (folder, folder / "inner", tmp_path):
+        with pytest.raises(PlanError) as caught:
+            convert(folder, target, how=How(force=True))
+        assert caught.value.code == "WK666"
+
+
+def test_strange_targets_are_refused(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo.safetensors"
+    os.mkfifo(fifo)
+    for target in (fifo, tmp_path / "missing/out.safetensors"):
+        with pytest.raises(PlanError) as caught:
+            convert(STATE_DICT, target, how=How(force=True))
+        assert caught.value.code == "WK667"
+    for wish in (Wish(shard_nbytes=1), Wish(format="word")):
+        with pytest.raises(PlanError) as caught:
+            convert(STATE_DICT, tmp_path / "out.safetensors", wish)
+        assert caught.value.code == "WK667"
+
+
+def test_what_dead_conversions_left_is_taken_away(tmp_path: Path) -> None:
+    target = tmp_path / "out.safetensors"
+    dead = tmp_path / ".out.safetensors.weightkit-0123456789abcdef.tmp"
+    dead.write_bytes(b"half")
+    other = tmp_path / ".other.safetensors.weightkit-0123456789abcdef.tmp"
+    other.write_bytes(b"of another target")
+    convert(STATE_DICT, target)
+    assert sorted(os.listdir(tmp_path)) == sorted([other.name, target.name])
+
+
+def test_a_target_that_somebody_writes_is_left_alone(tmp_path: Path) -> None:
+    import fcntl
+
+    alive = tmp_path / ".out.safetensors.weightkit-0123456789abcdef.tmp"
+    with alive.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(PlanError) as caught:
+            convert(STATE_DICT, tmp_path / "out.safetensors")
+    assert caught.value.code == "WK669"
+    assert alive.exists()
+
+
+# Plans
+
+
+def test_a_plan_writes_nothing_and_says_all(tmp_path: Path) -> None:
+    target = tmp_path / "out.safetensors"
+    found = plan(STATE_DICT, target, Wish(dtypes=(parse_dtype_rule("f16"),)))
+    assert not os.listdir(tmp_path)
+    assert found.steps == 9
+    assert {step.way for step in found.files[0].steps} == {"move", "cast"}
+    done: Conversion = convert(STATE_DICT, target, Wish(dtypes=(parse_dtype_rule("f16"),)))
+    assert done.plan == found
+    assert target.stat().st_size == found.nbytes
+
+
+def test_a_changed_source_changes_the_plan(tmp_path: Path) -> None:
+    source = saved(tmp_path, {"w": torch.ones(2)})
+    before = plan(source, tmp_path / "o.safetensors").digest
+    os.utime(source, ns=(1, 1))
+    assert plan(source, tmp_path / "o.safetensors").digest != before
+
+
+def test_losses_that_are_made_are_told_with_the_plan() -> None:
+    found = plan(FIXTURES / "torch/torchscript.pt", "/nowhere/out.safetensors")
+    assert [item.code for item in found.losses] == ["WK642"]
+    assert [item.code for item in found.notes] == ["WK649"]
+
+
+@pytest.mark.parametrize(
+    ("text", "nbytes"), [("5GB", 5 * 10**9), ("1.5MiB", 3 << 19), ("17", 17), ("2k", 2000)]
+)
+def test_sizes(text: str, nbytes: int) -> None:
+    assert parse_size(text) == nbytes
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1", "0", "5 parsecs"])
+def test_no_sizes(text: str) -> None:
+    with pytest.raises(PlanError):
+        parse_size(text)

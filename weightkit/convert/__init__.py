@@ -1,0 +1,92 @@
+"""Writing a checkpoint in another form: plan, write beside, read back, rename.
+
+    plan    pure: what each tensor becomes, what would be lost          planning, naming, losses
+    write   tensors' bytes into their places, on all cores              moving
+    check   the same bytes again, by our reader and the official one    checking
+    place   one rename; dead temporary files go                         places
+
+``convert`` does all of it; the modules are for whoever wants a part.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weightkit.convert.running import How
+    from weightkit.convert.wishes import Wish
+    from weightkit.plans import Conversion, Plan
+
+
+def is_folder(target: str, wish: Wish) -> bool:
+    """Whether ``target`` is to be a folder: it is one, ends with ``/``, or has no known suffix."""
+    from weightkit.convert.targets import known_suffix
+
+    if target.endswith(os.sep) or os.path.isdir(target):
+        return True
+    return not known_suffix(target) and (not wish.format or bool(wish.shard_nbytes))
+
+
+def plan(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    wish: Wish | None = None,
+    **opening: Any,
+) -> Plan:
+    """What converting ``source`` to ``target`` would do; reads headers only, writes nothing.
+
+    ``opening`` is as for :func:`weightkit.open`. Raises PlanError for what cannot be done.
+    """
+    from weightkit.convert import planning
+    from weightkit.convert.wishes import Wish
+    from weightkit.opening import open_checkpoint
+
+    wish = wish or Wish()
+    where = os.fspath(target)
+    with open_checkpoint(source, key=wish.key, **opening) as checkpoint:
+        return planning.plan(checkpoint, where, wish, folder=is_folder(where, wish))
+
+
+def convert(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    wish: Wish | None = None,
+    how: How | None = None,
+    *,
+    receipt: str = "",
+    expect: Callable[[int], None] = lambda nbytes: None,
+    **opening: Any,
+) -> Conversion:
+    """Write ``source`` as ``target``, whose suffix (or ``wish.format``) names the format.
+
+    >>> from weightkit.convert import convert
+    >>> convert("pytorch_model.bin", "model.safetensors").verified
+    'content'
+
+    ``receipt`` is a file to write a receipt to; ``expect`` is told how many bytes will be written;
+    ``opening`` is as for :func:`weightkit.open`. The target appears whole or not at all, and the
+    source is only read. Raises PlanError for what is refused (a loss that ``wish.accepted`` does not
+    name, a target that exists), AccessError, FormatError, VerifyError.
+    """
+    from dataclasses import replace
+
+    from weightkit.convert import planning, provenance
+    from weightkit.convert.running import How, run
+    from weightkit.convert.wishes import Wish
+    from weightkit.opening import open_checkpoint
+
+    wish, how = wish or Wish(), how or How()
+    where = os.fspath(target)
+    with open_checkpoint(source, key=wish.key, **opening) as checkpoint:
+        if wish.provenance:
+            metadata = (*provenance.provenance(checkpoint, wish), *wish.metadata)
+            wish = replace(wish, metadata=metadata)
+        made = planning.plan(checkpoint, where, wish, folder=is_folder(where, wish))
+        expect(made.nbytes)
+        done = run(made, checkpoint, how)
+        if not receipt:
+            return done
+        provenance.write_receipt(receipt, checkpoint, done, force=how.force)
+        return replace(done, receipt=receipt)

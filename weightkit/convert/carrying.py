@@ -1,0 +1,67 @@
+"""Which small files of a folder go along with its weights, and which do not."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+
+from weightkit.analyses.checksums import names_below
+from weightkit.opening import Checkpoint
+from weightkit.opening.folders import INDEX, WEIGHTS
+from weightkit.opening.recognition import accepting
+from weightkit.plans import Carried, PlannedFile
+from weightkit.source import Source
+
+SMALL = 256 << 20
+"""Bytes: a vocabulary is some 30 MB; what is larger than this is data or weights."""
+_OTHER_WEIGHTS = (
+    *(".h5", ".hdf5", ".keras", ".onnx", ".onnx_data", ".msgpack", ".ot", ".pb", ".tflite"),
+    *(".mlmodel", ".pickle", ".pdparams", ".joblib", ".engine", ".nemo", ".tar"),
+)
+_STALE = re.compile(
+    r"(^|/)(weightkit\.manifest\.json|model\.sig|SHA256SUMS(\.txt)?|[^/]+\.index\.json)$"
+)
+"""They tell about the very files that change."""
+_PRIVATE = re.compile(r"(^|/)(\.git|\.cache|__pycache__)(/|$)|(^|/)\.[^/]*\.weightkit-[^/]*\.tmp")
+
+
+def carried_files(
+    checkpoint: Checkpoint, planned: Sequence[PlannedFile]
+) -> tuple[tuple[Carried, ...], tuple[str, ...]]:
+    """The files that are copied as they are, and the names of those that are not."""
+    if not os.path.isdir(checkpoint.path):
+        return (), ()
+    taken = {os.path.realpath(path) for path in _weight_paths(checkpoint)}
+    made = {item.name for item in planned}
+    carried, left = [], []
+    for name in names_below(checkpoint.path):
+        path = os.path.join(checkpoint.path, name)
+        if os.path.realpath(path) in taken or _PRIVATE.search(name):
+            continue
+        nbytes = _nbytes_if_plain(path, name)
+        if nbytes is None or name in made:
+            left.append(name)
+        else:
+            carried.append(Carried(name, nbytes))
+    return tuple(carried), tuple(left)
+
+
+def _weight_paths(checkpoint: Checkpoint) -> Iterator[str]:
+    for file in checkpoint.files:
+        yield file.path
+    for part in checkpoint.parts:
+        yield from _weight_paths(part)
+
+
+def _nbytes_if_plain(path: str, name: str) -> int | None:
+    """The size of a file that goes along; None for weights, pickles and what tells about them."""
+    lower = name.lower()
+    if lower.endswith(WEIGHTS) or lower.endswith(_OTHER_WEIGHTS) or _STALE.search(name):
+        return None
+    if INDEX.match(os.path.basename(name)):
+        return None
+    with Source(path) as source:
+        head = source.peek(0, 4096)
+        large = source.size > SMALL
+        return None if large or any(accepting(head)) else source.size

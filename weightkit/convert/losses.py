@@ -1,0 +1,152 @@
+"""What the target will not say any more: findings, each with the flags that accept it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+from weightkit.convert.targets import Target
+from weightkit.convert.wishes import Wish
+from weightkit.errors import PlanError
+from weightkit.findings import Finding
+from weightkit.opening import Checkpoint
+from weightkit.plans import CAST, DENSE, Step
+from weightkit.rules import Faults, finding
+from weightkit.tensors import TensorInfo
+
+CONSENT = {
+    "WK640": ("--key", "--drop-non-tensors"),
+    "WK641": ("--sidecar", "--drop-non-tensors"),
+    "WK642": ("--drop-non-tensors",),
+    "WK643": ("--sidecar", "--drop-non-tensors"),
+    "WK644": ("--materialize",),
+    "WK648": ("--allow-unsafe-source",),
+    "WK650": (),
+}
+"""Code of a loss: the flags that accept it. --allow-lossy accepts each but the unsafe source."""
+LOSSY, UNSAFE = "--allow-lossy", "--allow-unsafe-source"
+
+SHOWN = 8
+"""Names that a message lists."""
+
+_NARROWER = "the values are rounded to {to} ({count} tensors, the first of {source})"
+
+
+def refused(losses: Iterable[Finding], accepted: frozenset[str]) -> list[Finding]:
+    """The losses that no flag accepts."""
+    return [item for item in losses if not _accepts(item.code, accepted)]
+
+
+def _accepts(code: str, accepted: frozenset[str]) -> bool:
+    if code == "WK648":
+        return UNSAFE in accepted
+    return LOSSY in accepted or bool(accepted.intersection(CONSENT[code]))
+
+
+def refuse(losses: Iterable[Finding], accepted: frozenset[str], path: str) -> None:
+    """Raise PlanError for losses that were not accepted; its message names the flags."""
+    found = refused(losses, accepted)
+    if not found:
+        return
+    first = found[0]
+    flags = " or ".join([*CONSENT[first.code], *([LOSSY] if first.code != "WK648" else [])])
+    more = f" (and {len(found) - 1} more losses: see --dry-run)" if len(found) > 1 else ""
+    message = f"{first.message}; accept with {flags}{more}"
+    kind = dict.fromkeys([item.code for item in found])
+    assert kind
+    raise PlanError(message, path=first.path or path, code=first.code, tensor=first.tensor)
+
+
+def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Iterator[Finding]:
+    """What of one checkpoint has no place in the target."""
+    faults = Faults(checkpoint.path)
+    others = [item for item in checkpoint.sets if item.tensors][1:]
+    if others:
+        names = ", ".join(f"{item.key or 'top level'} ({item.kind})" for item in others[:SHOWN])
+        faults.add("WK640", f"{_count(others, 'other state dict')} left behind: {names}")
+    for file in checkpoint.files:
+        if file.format == "pytorch" and file.metadata:
+            faults.add("WK641", f"values that are no tensors: {_names(file.metadata)}")
+        if file.container == "torchscript" or any(item.role for item in file.tensors):
+            faults.add("WK642", "a whole object, of which only the tensors are converted")
+        lost = [*lost_metadata(file.format, file.metadata, target)]
+        if lost:
+            faults.add("WK643", f"metadata without a place: {_names(lost)}")
+    for step in steps:
+        if step.way == DENSE:
+            what = f"a {step.info.layout} tensor is written as plain {step.dtype.name}"
+            faults.add("WK644", what, tensor=step.info.name)
+    yield from faults.all()
+
+
+def lost_metadata(kind: str, metadata: Any, target: Target) -> Iterator[str]:
+    """Keys of a file's metadata that the target cannot keep."""
+    if kind == "pytorch":
+        return  # plain values of the checkpoint, not text about it
+    for key, value in metadata.items():
+        if not (target.metadata and isinstance(value, str | int | float | bool)):
+            yield key
+
+
+def notes(
+    checkpoint: Checkpoint, steps: Sequence[Step], target: Target, wish: Wish
+) -> Iterator[Finding]:
+    """What is worth saying, and needs no consent."""
+    faults = Faults(checkpoint.path)
+    narrowed = [
+        step for step in steps if step.way == CAST and step.dtype.bits < step.info.dtype.bits
+    ]
+    if narrowed:
+        first = narrowed[0]
+        message = _NARROWER.format(
+            to=first.dtype.name, count=len(narrowed), source=first.info.dtype.name
+        )
+        faults.add("WK651", message)
+    overlapping = _overlapping([step.info for step in steps])
+    if overlapping:
+        faults.add("WK645", f"{overlapping} views that overlap are written whole")
+    if not target.ties and any(step.ties for step in steps):
+        faults.add("WK652", "tied tensors are written under each of their names")
+    yield from faults.all()
+
+
+def _overlapping(tensors: Iterable[TensorInfo]) -> int:
+    """How many tensors share some bytes of a storage with one of another step."""
+    spans = sorted(
+        (item.storage, item.data.file, item.data.offset, item.data.within, item.data.nbytes)
+        for item in tensors
+        if item.storage
+    )
+    count = 0
+    for before, after in pairwise(spans):
+        same = before[:2] == after[:2]
+        start, end = after[2] + after[3], before[2] + before[3] + before[4]
+        count += same and start < end
+    return count
+
+
+def trust(checkpoint: Checkpoint) -> Iterator[Finding]:
+    """What the judgement of the source's programs calls for; they were read when it was opened."""
+    from weightkit.analyses.safety import verdict
+    from weightkit.analyses.scanning import findings
+
+    for examined in checkpoint.examined:
+        found = [*findings(examined)]
+        judged = verdict(found)
+        if judged == "safe":
+            continue
+        code = "WK649" if judged == "review" else "WK648"
+        worst = [item for item in found if item.code != "WK004"]
+        reason = f": {worst[0].message}" if worst else ""
+        yield finding(code, f"the source is {judged}{reason}", path=examined.name)
+
+
+def _names(keys: Iterable[str]) -> str:
+    listed = [*keys]
+    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return ", ".join(listed[:SHOWN]) + more
+
+
+def _count(items: Sequence[object], noun: str) -> str:
+    return f"{len(items)} {noun}" + ("s" if len(items) > 1 else "")

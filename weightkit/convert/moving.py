@@ -1,0 +1,336 @@
+"""Tensors' bytes into their places, and read back from there, on all cores.
+
+A tensor whose bytes lie in the file as the target wants them is moved by the kernel
+(``sendfile``), in chunks that are the leaves of its content digest: what was just copied is compared
+while it is still in the cache, and hashed once. Everything else is produced in pieces, hashed as it
+is written, and hashed again as it is read back.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from weightkit.analyses.digests import LEAF, data_digest, plain_digest, run_jobs
+from weightkit.errors import AccessError, VerifyError
+from weightkit.layouts import Slot
+from weightkit.plans import CAST, MOVE, Step
+from weightkit.source import Source, os_errors
+from weightkit.tensors import RAW
+from weightkit.values import canonical
+
+if TYPE_CHECKING:
+    from weightkit.values.narrowing import Counts
+    from weightkit.values.streams import Held
+
+Tick = Callable[[int], None]
+Piece = bytes | memoryview
+BUFFER = 1 << 18
+"""Bytes compared at a time: both sides stay in the second-level cache."""
+SENT = 8 << 20
+"""Bytes that one call of ``sendfile`` moves: between two, an interrupt is heard."""
+TILE = 1 << 18
+"""Elements cast at a time."""
+BATCH = 512
+"""Tensors of one job, if they are tiny."""
+
+
+class Out:
+    """A file that is written in any order, by several threads."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self.path = path
+        self.size = size
+        self._own = threading.local()
+        self._opened: list[int] = []
+        with os_errors(path):
+            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self._opened.append(self.fd)
+            os.ftruncate(self.fd, size)
+
+    def write(self, offset: int, data: Piece) -> None:
+        """All of ``data`` at ``offset``; raises AccessError (no space, a broken disk)."""
+        left = memoryview(data)
+        with os_errors(self.path):
+            while left:
+                done = os.pwrite(self.fd, left, offset)
+                left, offset = left[done:], offset + done
+
+    def send(self, source: Source, start: int, nbytes: int, offset: int) -> None:
+        """Let the kernel copy a range of ``source`` to ``offset``."""
+        try:
+            fd = self._positioned(offset)
+        except OSError as error:
+            raise self._failed(error) from error
+        end = start + nbytes
+        while start < end:
+            try:
+                done = os.sendfile(fd, source.fileno(), start, min(SENT, end - start))
+            except OSError as error:
+                raise self._failed(error) from error
+            if not done:
+                message = f"the file was {source.size} bytes long and now ends at {start}"
+                raise AccessError(message, path=source.path, code="WK012", offset=start)
+            start += done
+
+    def _positioned(self, offset: int) -> int:
+        """A descriptor of this thread's own: ``sendfile`` writes at its position."""
+        fd = getattr(self._own, "fd", -1)
+        if fd < 0:
+            fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+            self._own.fd = fd
+            self._opened.append(fd)
+        os.lseek(fd, offset, os.SEEK_SET)
+        return fd
+
+    def _failed(self, error: OSError) -> AccessError:
+        return AccessError(error.strerror or str(error), path=self.path, code="WK010")
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill ``buffer`` from ``offset`` on."""
+        _fill(self.fd, buffer, offset, self.path)
+
+    def sync(self) -> None:
+        """Wait until the disk has it."""
+        with os_errors(self.path):
+            os.fsync(self.fd)
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        while self._opened:
+            os.close(self._opened.pop())
+
+
+def _fill(fd: int, buffer: memoryview, offset: int, path: str) -> None:
+    with os_errors(path):
+        while buffer:
+            done = os.preadv(fd, [buffer], offset)
+            if not done:
+                raise AccessError(f"ends at {offset}", path=path, code="WK012", offset=offset)
+            buffer, offset = buffer[done:], offset + done
+
+
+class Tensor:
+    """A step under way: where it goes, and the digests of its chunks as they come."""
+
+    def __init__(self, step: Step, slot: Slot, source: Source) -> None:
+        self.step = step
+        self.slot = slot
+        self.source = source
+        self.leaves: list[bytes] = [b""] * max(1, -(-slot.nbytes // LEAF))
+        self.counts: list[Counts] = []
+        self.crc = 0
+
+    @property
+    def digest(self) -> bytes:
+        """The content digest of what was written (docs/content-id.md)."""
+        return plain_digest(self.step.dtype.name, self.step.shape, data_digest(self.leaves))
+
+    @property
+    def splits(self) -> bool:
+        """Whether any chunk can be made without those before it."""
+        info = self.step.info
+        return not info.parts and canonical.is_addressable(info)
+
+
+Chunk = tuple[Tensor, int]
+"""A tensor, and the number of one of its leaves."""
+
+
+class Mover:
+    """Writes the tensors of one file. ``verify`` reads each chunk back at once."""
+
+    def __init__(self, out: Out, *, verify: bool, jobs: int, tick: Tick) -> None:
+        self.out = out
+        self.verify = verify
+        self.jobs = jobs
+        self.tick = tick
+        self._own = threading.local()
+
+    def write(self, tensors: Sequence[Tensor]) -> None:
+        """Write all of them. Raises AccessError, VerifyError, FormatError of a broken stream."""
+        for source in {id(item.source): item.source for item in tensors}.values():
+            source.fileno()  # opened here once, not by several threads
+        run_jobs(self._work(tensors), self.jobs)
+
+    def checksums(self, tensors: Sequence[Tensor]) -> None:
+        """The CRC-32 of what each slot holds now."""
+        run_jobs((partial(self._checksum, item) for item in tensors), self.jobs)
+
+    def _work(self, tensors: Sequence[Tensor]) -> Iterator[Callable[[], None]]:
+        in_order = sorted(tensors, key=lambda item: item.step.info.data[:2])
+        batch: list[Chunk] = []
+        room = LEAF
+        streams: dict[object, list[Tensor]] = {}
+        for tensor in in_order:
+            if not tensor.splits:
+                data = tensor.step.info.data
+                raw = data.encoding == RAW or tensor.step.info.parts
+                key = id(tensor) if raw else data._replace(nbytes=0, within=0)
+                streams.setdefault(key, []).append(tensor)
+                continue
+            for number in range(len(tensor.leaves)):
+                batch.append((tensor, number))
+                room -= min(LEAF, tensor.slot.nbytes - number * LEAF)
+                if room <= 0 or len(batch) >= BATCH:
+                    yield partial(self._chunks, batch)
+                    batch, room = [], LEAF
+        yield partial(self._chunks, batch)
+        for group in streams.values():
+            yield partial(self._stream, group)
+
+    # Chunks
+
+    def _chunks(self, batch: Iterable[Chunk]) -> None:
+        for tensor, number in batch:
+            start = number * LEAF
+            nbytes = min(LEAF, tensor.slot.nbytes - start)
+            if tensor.step.way == MOVE:
+                self._move(tensor, number, start, nbytes)
+            else:
+                self._produce(tensor, number, start, nbytes)
+            self.tick(nbytes)
+
+    def _move(self, tensor: Tensor, number: int, start: int, nbytes: int) -> None:
+        begin = tensor.step.info.data.offset + start
+        self.out.send(tensor.source, begin, nbytes, tensor.slot.offset + start)
+        if self.verify:
+            tensor.leaves[number] = self._compared(tensor, begin, start, nbytes)
+
+    def _compared(self, tensor: Tensor, begin: int, start: int, nbytes: int) -> bytes:
+        """The digest of a chunk of the source, whose copy is the same byte for byte."""
+        hasher = sha256()
+        source, path = tensor.source.fileno(), tensor.source.path
+        mine, theirs = self._buffers()
+        at = tensor.slot.offset + start
+        for done in range(0, nbytes, BUFFER):
+            size = min(BUFFER, nbytes - done)
+            if size < len(mine):
+                mine, theirs = bytearray(size), bytearray(size)
+            _fill(source, memoryview(mine), begin + done, path)
+            self.out.read_into(memoryview(theirs), at + done)
+            if mine != theirs:
+                raise self._differs(tensor, at + done)
+            hasher.update(mine)
+        return hasher.digest()
+
+    def _buffers(self) -> tuple[bytearray, bytearray]:
+        if not hasattr(self._own, "buffers"):
+            self._own.buffers = bytearray(BUFFER), bytearray(BUFFER)
+        found: tuple[bytearray, bytearray] = self._own.buffers
+        return found
+
+    def _produce(self, tensor: Tensor, number: int, start: int, nbytes: int) -> None:
+        hasher = sha256()
+        at = tensor.slot.offset + start
+        for piece in self._pieces(tensor, start, nbytes):
+            self.out.write(at, piece)
+            at += len(piece)
+            if self.verify:
+                hasher.update(piece)
+        if self.verify:
+            tensor.leaves[number] = hasher.digest()
+            self._check_leaf(tensor, number)
+
+    def _pieces(self, tensor: Tensor, start: int, nbytes: int) -> Iterator[Piece]:
+        """The target's bytes ``[start, start + nbytes)`` of an addressable tensor."""
+        step, info = tensor.step, tensor.step.info
+        if step.way != CAST:
+            yield from canonical.part(info, tensor.source, start, nbytes, BUFFER)
+            return
+        from weightkit.values.casts import caster
+
+        cast = caster(info.dtype, step.dtype)
+        first = start // step.dtype.nbytes
+        last = first + nbytes // step.dtype.nbytes
+        for at in range(first, last, TILE):
+            begin = info.dtype.nbytes_of(at)
+            size = info.dtype.nbytes_of(min(TILE, last - at))
+            held = b"".join(canonical.part(info, tensor.source, begin, size, size))
+            piece, counts = cast(held)
+            tensor.counts.append(counts)
+            yield piece
+
+    # Streams
+
+    def _stream(self, group: Sequence[Tensor]) -> None:
+        """Tensors that can only be made in order; several of one stream are decoded once."""
+        from weightkit.values.streams import spooled
+
+        if len(group) == 1:
+            self._whole(group[0], None)
+            return
+        first = group[0]
+        end = max(item.step.info.data.within + item.step.info.data.nbytes for item in group)
+        with spooled(first.source, first.step.info, end) as held:
+            for tensor in group:
+                self._whole(tensor, held)
+
+    def _whole(self, tensor: Tensor, held: Held | None) -> None:
+        hasher, room, number = sha256(), LEAF, 0
+        at = tensor.slot.offset
+        for piece in _produced(tensor, held):
+            if at + len(piece) > tensor.slot.offset + tensor.slot.nbytes:
+                raise self._differs(tensor, at)
+            self.out.write(at, piece)
+            at += len(piece)
+            left = memoryview(piece)
+            while left and self.verify:
+                if not room:
+                    tensor.leaves[number] = hasher.digest()
+                    hasher, room, number = sha256(), LEAF, number + 1
+                hasher.update(left[:room])
+                taken = min(room, len(left))
+                left, room = left[taken:], room - taken
+            self.tick(len(piece))
+        if at != tensor.slot.offset + tensor.slot.nbytes:
+            raise self._differs(tensor, at)
+        if self.verify:
+            tensor.leaves[number] = hasher.digest()
+            for number in range(len(tensor.leaves)):
+                self._check_leaf(tensor, number)
+
+    # Reading back
+
+    def _check_leaf(self, tensor: Tensor, number: int) -> None:
+        """Raise VerifyError unless the file holds what was hashed when it was written."""
+        hasher = sha256()
+        start = number * LEAF
+        for piece, _ in self._written(tensor, start, min(LEAF, tensor.slot.nbytes - start)):
+            hasher.update(piece)
+        if hasher.digest() != tensor.leaves[number]:
+            raise self._differs(tensor, tensor.slot.offset + start)
+
+    def _written(self, tensor: Tensor, start: int, nbytes: int) -> Iterator[tuple[memoryview, int]]:
+        buffer = memoryview(self._buffers()[0])
+        for done in range(start, start + nbytes, BUFFER):
+            piece = buffer[: min(BUFFER, start + nbytes - done)]
+            self.out.read_into(piece, tensor.slot.offset + done)
+            yield piece, done
+
+    def _checksum(self, tensor: Tensor) -> None:
+        for piece, _ in self._written(tensor, 0, tensor.slot.nbytes):
+            tensor.crc = zlib.crc32(piece, tensor.crc)
+
+    def _differs(self, tensor: Tensor, offset: int) -> VerifyError:
+        message = "what was written is not what was read"
+        name = tensor.step.name
+        return VerifyError(message, path=self.out.path, code="WK670", offset=offset, tensor=name)
+
+
+def _produced(tensor: Tensor, held: Held | None) -> Iterator[Piece]:
+    """All of the target's bytes of a tensor, in order."""
+    step, info = tensor.step, tensor.step.info
+    if step.dtype.name != canonical.form_of(info).dtype:
+        from weightkit.values.casts import casted
+
+        for piece, counts in casted(info, tensor.source, step.dtype, held):
+            tensor.counts.append(counts)
+            yield piece
+    else:
+        yield from canonical.pieces(info, tensor.source, held)

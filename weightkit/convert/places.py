@@ -1,0 +1,272 @@
+"""Where a target is written until it is whole, and how it then appears under its name.
+
+A temporary file or folder beside the target, ``.NAME.weightkit-PLAN.tmp``, is held under a lock
+(``flock``) while somebody writes it; one without a holder is dead, and is taken away by the next
+conversion to the same target. A target appears by one rename (or link); a folder that is replaced
+changes places with its successor (``renameat2``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from weightkit.errors import AccessError, PlanError
+from weightkit.source import os_errors
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+"""``renameat2(2)``."""
+
+
+def check_target(target: str, sources: Sequence[str], *, folder: bool, force: bool) -> None:
+    """Raise PlanError if ``target`` cannot be written: it exists, is a source, has no folder."""
+    real = os.path.realpath(target)
+    parent = os.path.dirname(real)
+    if not os.path.isdir(parent):
+        raise PlanError(f"no folder {parent!r}", path=target, code="WK667")
+    for source in sources:
+        _check_apart(target, real, os.path.realpath(source), folder)
+    if not os.path.lexists(real):
+        return
+    if os.path.isdir(real) != folder or not (folder or stat.S_ISREG(os.stat(real).st_mode)):
+        kind = (
+            "a folder" if os.path.isdir(real) else "no regular file" if not folder else "no folder"
+        )
+        raise PlanError(f"the target is {kind}", path=target, code="WK667")
+    if not force:
+        raise PlanError("the target exists; --force replaces it", path=target, code="WK665")
+    if folder and not _can_exchange():
+        message = "this system cannot exchange folders; remove the target yourself"
+        raise PlanError(message, path=target, code="WK667")
+
+
+def _check_apart(target: str, real: str, source: str, folder: bool) -> None:
+    same = os.path.exists(real) and os.path.samefile(real, source)
+    around = folder and _inside(source, real)
+    within = folder and os.path.isdir(source) and _inside(real, source)
+    if same or around or within:
+        raise PlanError(
+            "the target is the source, or in it, or around it", path=target, code="WK666"
+        )
+
+
+def _inside(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
+def check_space(target: str, nbytes: int) -> None:
+    """Raise PlanError WK668 if the target's disk has not so many bytes left."""
+    parent = os.path.dirname(os.path.realpath(target))
+    with os_errors(parent):
+        status = os.statvfs(parent)
+    free = status.f_bavail * status.f_frsize
+    if nbytes > free:
+        message = f"{nbytes:,} bytes to write, {free:,} free"
+        raise PlanError(message, path=target, code="WK668")
+
+
+class Place:
+    """The temporary file or folder of one target; a context manager that leaves nothing behind.
+
+    ``path`` is where to write. ``finish`` puts it in place. Without it everything is removed at the
+    end, but for a folder's finished files if ``keep`` was set: those ``resume`` takes up.
+    """
+
+    def __init__(
+        self, target: str, digest: str, *, folder: bool, force: bool, resume: bool
+    ) -> None:
+        self.target = target
+        self.real = os.path.realpath(target)
+        self.folder = folder
+        self.force = force
+        self.resume = resume
+        self.keep = False
+        self._stem = f".{os.path.basename(self.real)}.weightkit-"
+        self.path = os.path.join(os.path.dirname(self.real), f"{self._stem}{digest[:16]}.tmp")
+        self._lock = -1
+        self._done = False
+
+    def __enter__(self) -> Self:
+        self._sweep()
+        with os_errors(self.path):
+            if self.folder and not os.path.isdir(self.path):
+                os.mkdir(self.path)
+            if self.folder:
+                self._lock = _locked(self.path)
+        return self
+
+    def hold(self, fd: int) -> None:
+        """Lock the temporary file that was just made."""
+        with os_errors(self.path):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _sweep(self) -> None:
+        """Remove what dead conversions to this target left; raise PlanError for a live one."""
+        parent = os.path.dirname(self.real)
+        with os_errors(parent):
+            names = [name for name in os.listdir(parent) if name.startswith(self._stem)]
+        for name in names:
+            path = os.path.join(parent, name)
+            if not name.endswith(".tmp") or os.path.islink(path):
+                continue
+            try:
+                fd = _locked(path)
+            except FileNotFoundError:
+                continue
+            except BlockingIOError as error:
+                message = f"another process writes it ({name})"
+                raise PlanError(message, path=self.target, code="WK669") from error
+            except OSError as error:
+                raise AccessError(error.strerror or str(error), path=path, code="WK010") from error
+            try:
+                if not (self.resume and path == self.path):
+                    _remove(path)
+            finally:
+                os.close(fd)
+
+    def finish(self) -> None:
+        """Make the target appear. Raises PlanError if it appeared meanwhile, AccessError."""
+        try:
+            if self.force and os.path.lexists(self.real):
+                _replace(self.path, self.real, self.folder)
+            elif self.folder:
+                os.rename(self.path, self.real)
+            else:
+                _link(self.path, self.real)
+        except (FileExistsError, NotADirectoryError) as error:
+            message = "the target appeared meanwhile"
+            raise PlanError(message, path=self.target, code="WK665") from error
+        except OSError as error:
+            raise AccessError(
+                error.strerror or str(error), path=self.target, code="WK010"
+            ) from error
+        self._done = True
+        sync_folder(os.path.dirname(self.real))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._done and not (self.keep and self.folder):
+            _remove(self.path)
+        if self._lock >= 0:
+            os.close(self._lock)
+
+
+def _locked(path: str) -> int:
+    """A descriptor that holds the lock of a file or folder; raises BlockingIOError if it is held."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.isdir(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+def _link(path: str, target: str) -> None:
+    """Give a file its name, never over another; where there are no links, look first."""
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        raise
+    except OSError:
+        if os.path.lexists(target):
+            raise FileExistsError(target) from None
+        os.rename(path, target)
+        return
+    os.unlink(path)
+
+
+def _replace(path: str, target: str, folder: bool) -> None:
+    if not folder:
+        os.replace(path, target)
+        return
+    _exchange(path, target)
+    _remove(path)  # the old one now
+
+
+def _can_exchange() -> bool:
+    import ctypes
+
+    return hasattr(ctypes.CDLL(None), "renameat2")
+
+
+def _exchange(one: str, other: str) -> None:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    done = libc.renameat2(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
+    )
+    if done:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), other)
+
+
+def sync_folder(path: str) -> None:
+    """Wait until the disk has the names in a folder."""
+    with os_errors(path):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def sync_tree(path: str) -> None:
+    """The same for a folder and all folders below it."""
+    for base, _, _ in os.walk(path):
+        sync_folder(base)
+
+
+def folders_of(path: str) -> Iterator[str]:
+    """The folders that must be there before ``path`` can be written, the outermost first."""
+    parent = os.path.dirname(path)
+    if parent and not os.path.isdir(parent):
+        yield from folders_of(parent)
+        yield parent
+
+
+def write_beside(path: str, held: bytes, *, force: bool) -> None:
+    """A small file that appears whole. Raises PlanError WK665 if it exists, without ``force``."""
+    if os.path.lexists(path) and not force:
+        raise PlanError("the file exists; --force replaces it", path=path, code="WK665")
+    beside = f"{os.path.realpath(path)}.{os.getpid()}.tmp"
+    try:
+        write_whole(beside, held)
+        with os_errors(path):
+            os.replace(beside, os.path.realpath(path))
+    except BaseException:
+        _remove(beside)
+        raise
+
+
+def write_whole(path: str, held: bytes) -> None:
+    """Write a new file and wait until the disk has it."""
+    with os_errors(path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            left = memoryview(held)
+            while left:
+                left = left[os.write(fd, left) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)

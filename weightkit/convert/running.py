@@ -1,0 +1,223 @@
+"""Carrying a plan out: write beside, read back, rename."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+from weightkit.analyses.digests import checkpoint_digest
+from weightkit.convert import losses
+from weightkit.convert.checking import check_file
+from weightkit.convert.moving import Mover, Out, Tensor, Tick
+from weightkit.convert.places import (
+    Place,
+    check_space,
+    check_target,
+    sync_folder,
+    sync_tree,
+    write_beside,
+    write_whole,
+)
+from weightkit.convert.planning import checkpoints, target_tensors
+from weightkit.convert.targets import TARGETS
+from weightkit.errors import AccessError, PlanError, VerifyError
+from weightkit.opening import Checkpoint
+from weightkit.plans import CastLoss, Conversion, Plan, PlannedFile, Written
+from weightkit.source import Source, os_errors
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a plan is carried out, as opposed to what it makes."""
+
+    verify: bool = True
+    force: bool = False
+    resume: bool = False
+    jobs: int = 0
+    tick: Tick = lambda nbytes: None
+
+
+def run(plan: Plan, checkpoint: Checkpoint, how: How) -> Conversion:
+    """Make the target that ``plan`` describes. It appears whole, or not at all.
+
+    Raises PlanError for what is refused before anything is written (losses that were not accepted,
+    a target that exists, no space), AccessError for a disk that fails or a source that changes,
+    VerifyError if what was written does not read back, and PlanError WK650 for casts that lost
+    values.
+    """
+    losses.refuse(plan.losses, plan.accepted, plan.source)
+    sources = [source for part in checkpoints(checkpoint) for source in part.sources]
+    paths = [plan.source, *(source.path for source in sources)]
+    check_target(plan.target, paths, folder=plan.folder, force=how.force)
+    check_space(plan.target, plan.nbytes)
+    if plan.sidecar is not None and not how.force and os.path.lexists(plan.sidecar.name):
+        raise PlanError(
+            "the sidecar exists; --force replaces it", path=plan.sidecar.name, code="WK665"
+        )
+    with Place(
+        plan.target, plan.digest, folder=plan.folder, force=how.force, resume=how.resume
+    ) as place:
+        made = _Making(plan, checkpoint, how, place)
+        made.files()
+        for source in sources:
+            source.check_unchanged()
+        made.small_files()
+        if plan.folder:
+            sync_tree(place.path)
+        place.finish()
+    return made.conversion()
+
+
+class _Making:
+    def __init__(self, plan: Plan, checkpoint: Checkpoint, how: How, place: Place) -> None:
+        self.plan = plan
+        self.parts = checkpoints(checkpoint)
+        self.how = how
+        self.place = place
+        self.digests: dict[str, bytes] = {}
+        self.casts: list[CastLoss] = []
+
+    def files(self) -> None:
+        for planned in self.plan.files:
+            path = os.path.join(self.place.path, planned.name) if planned.name else self.place.path
+            with os_errors(path):
+                os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+            if self.plan.folder and os.path.exists(path):  # finished, by the run that is resumed
+                self.how.tick(planned.nbytes)
+                continue
+            self.file(planned, path)
+
+    def file(self, planned: PlannedFile, path: str) -> None:
+        """Write one weight file, read it back, and give it its name (in a folder)."""
+        target = TARGETS[self.plan.format]
+        tensors = target_tensors(planned.steps, target)
+        layout = target.layout(tensors, dict(planned.metadata))
+        beside = f"{path}.part" if self.plan.folder else path
+        if self.plan.folder and os.path.exists(beside):
+            os.unlink(beside)
+        moved = [
+            Tensor(step, layout.slots[at], self.source(step.part, step.info.data.file))
+            for at, step in enumerate(planned.steps)
+        ]
+        out = Out(beside, layout.size)
+        try:
+            if not self.plan.folder:
+                self.place.hold(out.fd)
+            mover = Mover(out, verify=self.how.verify, jobs=self.how.jobs, tick=self.how.tick)
+            mover.write(moved)
+            self.note_casts(moved)
+            sums: list[int] = []
+            if layout.checksums:
+                mover.checksums(moved)
+                sums = [tensor.crc for tensor in moved]
+                sums += [sums[int(item.storage)] for item in tensors[len(moved) :]]
+            for offset, held in layout.literals(sums):
+                out.write(offset, held)
+            out.sync()
+        finally:
+            out.close()
+        if self.how.verify:
+            check_file(beside, planned, tensors, layout)
+            for tensor in moved:
+                for name in (tensor.step.name, *tensor.step.ties):
+                    self.digests[self.full_name(tensor.step.part, name)] = tensor.digest
+        if self.plan.folder:
+            os.rename(beside, path)
+            sync_folder(os.path.dirname(path))
+            self.place.keep = True
+
+    def source(self, part: int, file: int) -> Source:
+        return self.parts[part].sources[file]
+
+    def full_name(self, part: int, name: str) -> str:
+        """As the content id of the target knows it: a part's tensors have its name in front."""
+        inner = self.parts[part].name
+        return f"{inner}/{name}" if inner and len(self.parts) > 1 else name
+
+    # Casts
+
+    def note_casts(self, moved: Sequence[Tensor]) -> None:
+        """Keep what casts did; raise PlanError for values lost without consent."""
+        for tensor in moved:
+            if not tensor.counts:
+                continue
+            counts = reduce(add, tensor.counts)
+            step = tensor.step
+            found = CastLoss(
+                step.name,
+                step.info.dtype.name,
+                step.dtype.name,
+                counts.values,
+                counts.overflow,
+                counts.saturated,
+                counts.underflow,
+                counts.nan,
+            )
+            self.casts.append(found)
+            lost = found.overflow + found.saturated + found.nan
+            if lost and losses.LOSSY not in self.plan.accepted:
+                raise PlanError(
+                    f"{lost:,} of {found.values:,} values do not fit into {found.target}; "
+                    f"accept with {losses.LOSSY}, or choose a type of more range",
+                    path=self.plan.source,
+                    code="WK650",
+                    tensor=step.info.name,
+                )
+
+    # The small files
+
+    def small_files(self) -> None:
+        for item in self.plan.carried:
+            self.carry(item.name, item.nbytes)
+        for text in self.plan.texts:
+            path = os.path.join(self.place.path, text.name)
+            write_whole(path, text.content.encode("utf-8", "surrogateescape"))
+        side = self.plan.sidecar
+        if side is not None:
+            inside = self.plan.folder and os.path.dirname(side.name) == self.plan.target.rstrip("/")
+            path = (
+                os.path.join(self.place.path, os.path.basename(side.name)) if inside else side.name
+            )
+            write_beside(path, side.content.encode(), force=self.how.force)
+
+    def carry(self, name: str, nbytes: int) -> None:
+        path = os.path.join(self.place.path, name)
+        with os_errors(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        with Source(os.path.join(self.plan.source, name)) as source:
+            if source.size != nbytes:
+                raise source.error(
+                    "WK012", "the file changed since it was planned", kind=AccessError
+                )
+            held = source.pread(0, nbytes)
+            source.check_unchanged()
+        write_whole(path, held)
+        if self.how.verify:
+            with Source(path) as copy:
+                if copy.size != nbytes or copy.pread(0, nbytes) != held:
+                    message = "what was written is not what was read"
+                    raise VerifyError(message, path=path, code="WK670")
+
+    def conversion(self) -> Conversion:
+        complete = len(self.digests) == sum(
+            1 + len(step.ties) for file in self.plan.files for step in file.steps
+        )
+        known = self.how.verify and complete
+        listed = sorted(
+            self.digests.items(), key=lambda item: item[0].encode("utf-8", "surrogatepass")
+        )
+        return Conversion(
+            self.plan,
+            tuple(self._written()),
+            "content" if self.how.verify else "",
+            checkpoint_digest(listed).hex() if known else "",
+            tuple(self.casts),
+        )
+
+    def _written(self) -> Iterator[Written]:
+        for item in self.plan.files:
+            path = os.path.join(self.plan.target, item.name) if item.name else self.plan.target
+            yield Written(path, item.nbytes, len(item.steps))

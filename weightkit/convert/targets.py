@@ -1,0 +1,98 @@
+"""The formats that can be written, a row each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import NamedTuple, Protocol
+
+from weightkit.errors import PlanError
+from weightkit.layouts import Layout
+from weightkit.tensors import TensorInfo
+
+TIED_BY_METADATA, TIED_BY_STORAGE, UNTIED = "metadata", "storage", ""
+
+
+class Writer(Protocol):
+    """What a room's writing module provides."""
+
+    def layout(self, tensors: Sequence[TensorInfo], metadata: Mapping[str, str]) -> Layout:
+        """Where everything goes; raises PlanError for what the format cannot hold."""
+        ...
+
+
+class Target(NamedTuple):
+    """A format as something to write."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    """The first is given to files that get their name from us."""
+    writer: str
+    stem: str
+    """Of the weight file in a folder, as loaders look for it."""
+    ties: str
+    """How the format says that tensors are one memory."""
+    metadata: bool
+    """Whether it keeps text of ours."""
+    sharded: bool
+
+    def layout(self, tensors: Sequence[TensorInfo], metadata: Mapping[str, str]) -> Layout:
+        """The layout of one file."""
+        module: Writer = import_module(self.writer)
+        return module.layout(tensors, metadata)
+
+
+TARGETS = {
+    row.name: row
+    for row in [
+        Target(
+            "safetensors",
+            (".safetensors",),
+            "weightkit.formats.safetensors.writing",
+            "model",
+            TIED_BY_METADATA,
+            True,
+            True,
+        ),
+        Target(
+            "pytorch",
+            (".pt", ".pth", ".bin", ".ckpt"),
+            "weightkit.formats.pytorch.writing",
+            "pytorch_model",
+            TIED_BY_STORAGE,
+            True,
+            True,
+        ),
+        Target("npz", (".npz",), "weightkit.formats.numpy.writing", "model", UNTIED, False, False),
+    ]
+}
+_SPELT = {"pt": "pytorch", "pth": "pytorch", "bin": "pytorch", "torch": "pytorch", "numpy": "npz"}
+
+
+def target_of(path: str, name: str) -> Target:
+    """The format that ``name`` (of ``--to``) or else the suffix of ``path`` stands for.
+
+    Raises PlanError WK667 if neither says.
+    """
+    if name:
+        found = TARGETS.get(_SPELT.get(name, name))
+        if found is not None:
+            return found
+        raise PlanError(f"no format to write is called {name!r}{_known()}", code="WK667")
+    suffix = os.path.splitext(path)[1].lower()
+    for row in TARGETS.values():
+        if suffix in row.suffixes:
+            return row
+    what = f"{suffix} is no format that is written" if suffix else "which format?"
+    raise PlanError(f"{what}; say --to{_known()}", path=path, code="WK667")
+
+
+def known_suffix(path: str) -> bool:
+    """Whether the suffix of ``path`` names a format that can be written."""
+    suffix = os.path.splitext(path)[1].lower()
+    return any(suffix in row.suffixes for row in TARGETS.values())
+
+
+def _known() -> str:
+    return f" ({', '.join(TARGETS)})"

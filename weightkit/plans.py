@@ -1,0 +1,146 @@
+"""What a conversion will do, and what it did: plain records, made before a byte is written.
+
+A plan says for each tensor of the target where its bytes come from, in which type and under which
+name they are written, and what the target will not say any more. ``weightkit.convert`` makes and
+carries it out; nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from weightkit.dtypes import DType
+from weightkit.findings import Finding
+from weightkit.tensors import TensorInfo
+
+MOVE, TURN, GATHER, INFLATE, CAST, DENSE = "move", "turn", "gather", "inflate", "cast", "dense"
+"""How a tensor gets into the target: its bytes as they are; after a change of byte order or of odd
+booleans; from a strided view; out of a stream; in another type; from the parts of a composite."""
+
+
+class Step(NamedTuple):
+    """One run of elements to write. ``name`` and ``shape`` are the target's."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int, ...]
+    info: TensorInfo
+    """The source tensor, under its own name."""
+    part: int
+    """Which of the source's checkpoints it is in (pipelines and slices have several)."""
+    way: str
+    ties: tuple[str, ...] = ()
+    """Further names of the same elements, in the target."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the elements in the target."""
+        count = 1
+        for size in self.shape:
+            count *= size
+        return self.dtype.nbytes_of(count)
+
+
+class PlannedFile(NamedTuple):
+    """A weight file of the target; ``name`` is its path inside a folder, "" for a lone file."""
+
+    name: str
+    steps: tuple[Step, ...]
+    metadata: tuple[tuple[str, str], ...]
+    nbytes: int
+
+
+class Carried(NamedTuple):
+    """A small file that goes along as it is; both paths are inside their folders."""
+
+    name: str
+    nbytes: int
+
+
+class Text(NamedTuple):
+    """A file that we write ourselves: an index, a sidecar."""
+
+    name: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One conversion. ``losses`` are refused without their flags, ``notes`` are only said."""
+
+    source: str
+    target: str
+    format: str
+    folder: bool
+    """Whether the target is a folder, which appears whole by one rename."""
+    files: tuple[PlannedFile, ...]
+    carried: tuple[Carried, ...] = ()
+    texts: tuple[Text, ...] = ()
+    sidecar: Text | None = None
+    """What is no tensor; its name is a path of its own."""
+    losses: tuple[Finding, ...] = ()
+    notes: tuple[Finding, ...] = ()
+    accepted: frozenset[str] = frozenset()
+    """Names of the flags by which losses were accepted."""
+    left: tuple[str, ...] = ()
+    """Tensors of the source that the target will not have."""
+    digest: str = ""
+    """Of all of the above and of the state of the source's files; names the temporary files."""
+    memory: int = 0
+    """Bytes that carrying it out may need beyond start-up; an upper estimate."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that will be written."""
+        planned = sum(file.nbytes for file in self.files)
+        texts = sum(len(text.content.encode()) for text in self.texts)
+        return planned + sum(item.nbytes for item in self.carried) + texts
+
+    @property
+    def steps(self) -> int:
+        """How many tensors will be written."""
+        return sum(len(file.steps) for file in self.files)
+
+
+class Errand(NamedTuple):
+    """One conversion of a batch."""
+
+    source: str
+    target: str
+
+
+class CastLoss(NamedTuple):
+    """What a cast did to the values of one tensor; counts of elements."""
+
+    tensor: str
+    source: str
+    target: str
+    values: int
+    overflow: int
+    saturated: int
+    underflow: int
+    nan: int
+
+
+class Written(NamedTuple):
+    """A file of the target: its path, size in bytes, and number of tensors."""
+
+    path: str
+    nbytes: int
+    tensors: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a conversion did."""
+
+    plan: Plan
+    files: tuple[Written, ...]
+    verified: str
+    """How it was proved: "content", or "" with ``--no-verify``."""
+    content_id: str
+    """Of the target, "" where it was not verified."""
+    casts: tuple[CastLoss, ...] = ()
+    receipt: str = ""
+    """Path of the receipt, "" for none."""

@@ -1,0 +1,231 @@
+"""The views of ``weightkit convert``: what a conversion will do, and what it did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from weightkit.errors import WeightkitError
+from weightkit.findings import Finding
+from weightkit.plans import CastLoss, Conversion, Errand, Plan, Step
+from weightkit.render import figures, findings
+from weightkit.render.blocks import (
+    Block,
+    Cell,
+    Column,
+    Facts,
+    Lines,
+    Table,
+    Text,
+    Title,
+    Wish,
+    joined,
+    listed,
+)
+from weightkit.render.json import plain
+
+SHOWN = 20
+_WAYS = {
+    "move": "moved as they are",
+    "turn": "bytes put in order",
+    "gather": "gathered from views",
+    "inflate": "read from streams",
+    "cast": "cast",
+    "dense": "made plain",
+}
+
+
+def to_json(report: Plan | Conversion, wish: Wish) -> dict[str, Any]:
+    """What was planned, and with a :class:`Conversion` also what came of it."""
+    plan = report if isinstance(report, Plan) else report.plan
+    found: dict[str, Any] = {
+        "source": plan.source,
+        "target": plan.target,
+        "format": plan.format,
+        "plan": plan.digest,
+        "bytes": plan.nbytes,
+        "memory": plan.memory,
+        "tensors": plan.steps,
+        "files": [
+            {"path": item.name or plan.target, "bytes": item.nbytes, "tensors": len(item.steps)}
+            for item in plan.files
+        ],
+        "carried": [item.name for item in plan.carried],
+        "written": [item.name for item in plan.texts],
+        "sidecar": plan.sidecar.name if plan.sidecar else None,
+        "left": list(plan.left),
+        "ways": dict(_ways(plan)),
+        "losses": [plain(item) for item in plan.losses],
+        "notes": [plain(item) for item in plan.notes],
+        "converted": isinstance(report, Conversion),
+    }
+    if isinstance(report, Conversion):
+        found |= {
+            "verified": bool(report.verified),
+            "content_id": report.content_id or None,
+            "casts": [plain(item) for item in report.casts],
+            "receipt": report.receipt or None,
+        }
+    if "steps" in wish.show:
+        found["steps"] = [
+            _step(step, item.name or plan.target) for item in plan.files for step in item.steps
+        ]
+    return found
+
+
+def _step(step: Step, file: str) -> dict[str, Any]:
+    data = step.info.data
+    return {
+        "name": step.name,
+        "dtype": step.dtype.name,
+        "shape": list(step.shape),
+        "bytes": step.nbytes,
+        "file": file,
+        "way": step.way,
+        "ties": list(step.ties),
+        "source": {
+            "name": step.info.name,
+            "dtype": step.info.dtype.name,
+            "part": step.part,
+            "file": data.file,
+            "offset": data.offset,
+            "bytes": data.nbytes,
+        },
+    }
+
+
+def to_blocks(report: Plan | Conversion, wish: Wish) -> Iterator[Block]:
+    """The files and how their tensors come about, then what is lost and what is worth saying."""
+    if isinstance(report, Plan):
+        yield from _plan(report, wish)
+        return
+    plan = report.plan
+    yield Title(plan.target, joined([plan.format, figures.size(plan.nbytes)]))
+    yield Facts([*_facts(plan), *_outcome(report)])
+    yield from _casts([item for item in report.casts if _lost(item)])
+    yield from _said((*plan.losses, *plan.notes), wish)
+
+
+def batch_blocks(
+    errands: Sequence[Errand], outcomes: Sequence[Plan | Conversion | WeightkitError]
+) -> Iterator[Block]:
+    """A row for each conversion of a batch, then how many there were."""
+    columns = [
+        Column("source", style="name"),
+        Column("target"),
+        Column("size", "right"),
+        Column(""),
+    ]
+    rows = [_outcome_row(*pair) for pair in zip(errands, outcomes, strict=True)]
+    if rows:
+        yield Table(columns, rows)
+    failed = sum(isinstance(item, WeightkitError) for item in outcomes)
+    text = f"{len(outcomes) - failed:,} of {len(outcomes):,}" if rows else "nothing to convert"
+    yield Facts([("converted", Text(text, "danger" if failed else ""))])
+
+
+def _outcome_row(errand: Errand, outcome: Plan | Conversion | WeightkitError) -> Sequence[Cell]:
+    if isinstance(outcome, WeightkitError):
+        return errand.source, "", "", Text(f"{outcome.code} {outcome.message}", "danger")
+    if isinstance(outcome, Plan):
+        return errand.source, errand.target, figures.size(outcome.nbytes), "planned"
+    note = "verified" if outcome.verified else Text("not verified", "warning")
+    return errand.source, errand.target, figures.size(outcome.plan.nbytes), note
+
+
+def _plan(plan: Plan, wish: Wish) -> Iterator[Block]:
+    yield Title(plan.target, joined([plan.format, "not written: this is the plan"]))
+    yield Facts([*_facts(plan), ("memory", f"at most about {figures.size(plan.memory)}")])
+    steps = [step for item in plan.files for step in item.steps]
+    columns = [
+        Column("tensor", style="name"),
+        Column("shape", drop=2),
+        Column("dtype"),
+        Column("from", drop=1),
+        Column("size", "right"),
+        Column("way"),
+    ]
+    limit = SHOWN if wish.limit is None else wish.limit
+    yield listed(columns, steps, _row, limit)
+    yield from _said((*plan.losses, *plan.notes), wish)
+
+
+def _row(step: Step) -> Sequence[Cell]:
+    name = step.name if not step.ties else f"{step.name} = {', '.join(step.ties)}"
+    return (
+        name,
+        figures.shape(step.shape),
+        step.dtype.name,
+        step.info.dtype.name if step.dtype != step.info.dtype else "",
+        figures.size(step.nbytes),
+        step.way,
+    )
+
+
+def _facts(plan: Plan) -> Iterator[tuple[str, Cell]]:
+    yield "from", plan.source
+    if len(plan.files) > 1:
+        yield "files", f"{len(plan.files):,}"
+    ways = ", ".join(f"{count:,} {_WAYS[way]}" for way, count in _ways(plan))
+    yield "tensors", f"{plan.steps:,}: {ways}"
+    yield "size", figures.full_size(plan.nbytes)
+    ties = sum(len(step.ties) for item in plan.files for step in item.steps)
+    if ties:
+        yield "tied", f"{figures.plural(ties, 'further name')} of tensors that are stored once"
+    if plan.carried:
+        yield "carried", ", ".join(item.name for item in plan.carried[:SHOWN])
+    if plan.sidecar:
+        yield "sidecar", plan.sidecar.name
+    if plan.texts:
+        yield "written", ", ".join(item.name for item in plan.texts)
+
+
+def _ways(plan: Plan) -> list[tuple[str, int]]:
+    counts = Counter(step.way for item in plan.files for step in item.steps)
+    return [(way, counts[way]) for way in _WAYS if counts[way]]
+
+
+def _outcome(report: Conversion) -> Iterator[tuple[str, Cell]]:
+    if not report.verified:
+        yield "verified", Text("no, as asked", "warning")
+        return
+    yield "verified", "every tensor was read back and is the same"
+    if report.content_id:
+        yield "content id", Text(report.content_id, "name")
+    if report.receipt:
+        yield "receipt", report.receipt
+
+
+def _lost(item: CastLoss) -> int:
+    return item.overflow + item.saturated + item.underflow + item.nan
+
+
+def _casts(found: Sequence[CastLoss]) -> Iterator[Block]:
+    if not found:
+        return
+    columns = [
+        Column("cast", style="name"),
+        Column(""),
+        Column("to Inf", "right"),
+        Column("cut off", "right"),
+        Column("to zero", "right"),
+        Column("to NaN", "right"),
+    ]
+    rows = [
+        (
+            item.tensor,
+            f"{item.source} to {item.target}",
+            *(figures.exact(n) for n in (item.overflow, item.saturated, item.underflow, item.nan)),
+        )
+        for item in found[:SHOWN]
+    ]
+    more = f"… {len(found) - SHOWN:,} more (--json has all)" if len(found) > SHOWN else ""
+    yield Table(columns, rows, more=more)
+
+
+def _said(found: Sequence[Finding], wish: Wish) -> Iterator[Block]:
+    yield from findings.to_blocks(found, wish)
+    remedies = list(dict.fromkeys(item.remedy for item in found if item.severity != "note"))
+    if remedies:
+        yield Lines(remedies)
