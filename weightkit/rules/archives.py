@@ -186,6 +186,15 @@ RULES: list[Rule] = [
         DO_NOT_LOAD,
     ),
     Rule(
+        "WK423",
+        "archive-note",
+        "warning",
+        "The member weightkit.json is no JSON object of texts.",
+        "weightkit keeps metadata there that the format has no place for. torch and numpy pass it "
+        "over.",
+        LOOK,
+    ),
+    Rule(
         "WK430",
         "tar-broken",
         "danger",
