@@ -292,3 +292,20 @@ def test_a_checkpoint_without_tensors(tmp_path: Path) -> None:
         assert len(checkpoint) == 0
         assert [finding.code for finding in checkpoint.findings] == ["WK604"]
         assert checkpoint.metadata["epoch"] == 3
+
+
+def names_of(value: Any, path: Path) -> list[str]:
+    torch.save(value, path)
+    with open_checkpoint(path) as checkpoint:
+        return [tensor.name for tensor in checkpoint.tensors]
+
+
+def test_a_long_name_is_kept_whole(tmp_path: Path) -> None:
+    names = ["x" * 3000 + end for end in "ab"]
+    assert names_of(dict.fromkeys(names, BASE), tmp_path / "m.pt") == names
+
+
+def test_names_too_long_to_keep_stay_apart(tmp_path: Path) -> None:
+    names = names_of({"x" * 70_000 + end: BASE for end in "ab"}, tmp_path / "m.pt")
+    assert [name.partition(" at ")[0] for name in names] == ["<text of 70001 bytes"] * 2
+    assert len(set(names)) == 2

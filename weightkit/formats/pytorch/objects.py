@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from weightkit.formats.pytorch.tensors import Malformed, OutsideStorage, Tensors, Unread
-from weightkit.formats.pytorch.values import name_of, pair_items, pairs_of, text_of
+from weightkit.formats.pytorch.values import key_of, name_of, pair_items, pairs_of, text_of
 from weightkit.programs import Blob, Call, Group, Pairs, Persistent, Program
 from weightkit.rules import Faults
 from weightkit.tensors import TensorInfo, TensorSet
@@ -197,7 +197,7 @@ class _Walk:
         state = call.state
         if type(state) is tuple and state and type(state[0]) is Pairs:  # (__dict__, slots)
             state = state[0]
-        held = {text_of(key): value for key, value in pairs_of(state)}
+        held = {key_of(key): value for key, value in pairs_of(state)}
         script = name_of(call.target)
         if "_modules" in held or "_parameters" in held:
             yield from _module(place, held)
@@ -242,11 +242,11 @@ def _pairs(place: _Place, items: list[Any]) -> list[_Place]:
     path, role = place.path, place.role
     if place.module:
         return [
-            _below(place, text_of(key), value)
+            _below(place, key_of(key), value)
             for key, value in zip(items[::2], items[1::2], strict=False)
         ]
     return [
-        _Place((*path, text_of(key)), value, role)
+        _Place((*path, key_of(key)), value, role)
         for key, value in zip(items[::2], items[1::2], strict=False)
     ]
 
@@ -260,7 +260,7 @@ def _module(place: _Place, held: dict[str, Any]) -> Iterator[_Place]:
     for table, role in (("_parameters", "parameter"), ("_buffers", "buffer"), ("_modules", "")):
         for key, value in pairs_of(held.get(table)):
             if value is not None:
-                yield _below(place, text_of(key), value, role, module=True)
+                yield _below(place, key_of(key), value, role, module=True)
     for name, value in held.items():
         if name not in ("_parameters", "_buffers", "_modules") and not name.startswith("_"):
             yield _below(place, name, value, "buffer", module=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from weightkit.programs import Call, Global, Pairs
+from weightkit.programs import Blob, Call, Global, Pairs
 
 MAPPINGS = {
     "collections.OrderedDict",
@@ -30,6 +30,15 @@ def text_of(value: Any, limit: int = 200) -> str:
     if type(value) is tuple and len(value) <= 8:
         return f"({', '.join(text_of(item, 40) if type(item) is not tuple else '…' for item in value)})"
     return name_of(value) or f"<{type(value).__name__.lower()}>"
+
+
+def key_of(value: Any) -> str:
+    """A key of a dict as part of a tensor's name: texts whole, as far as the file's are kept."""
+    if isinstance(value, str):
+        return str(value)
+    if type(value) is Blob:
+        return f"<{value.kind} of {value.nbytes} bytes at {value.offset}>"
+    return text_of(value)
 
 
 def _number(value: Any, limit: int) -> str:
