@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from weightkit.archives import Budget, Zip, ZipMember
+from weightkit.archives import Budget, Zip, ZipMember, notes
+from weightkit.dtypes import DTYPES
 from weightkit.errors import FormatError, UnsupportedError
 from weightkit.findings import Examination
 from weightkit.formats.numpy.header import MAGIC, Header, data_start, read_header
@@ -67,11 +68,17 @@ def _sets(tensors: list[TensorInfo]) -> tuple[TensorSet, ...]:
 
 
 def is_npz(archive: Zip) -> bool:
-    """Whether a zip holds arrays and nothing else, or is named ``.npz`` and holds any."""
-    names = [member.name for member in archive.members if not member.is_directory]
+    """Whether a zip holds arrays and nothing else, or is named ``.npz`` and holds any or nothing."""
+    names = [
+        member.name
+        for member in archive.members
+        if not member.is_directory and member.name != notes.NAME
+    ]
     arrays = sum(name.endswith(".npy") for name in names)
     named = (archive.source.entry or archive.source.path).lower().endswith(".npz")
-    return arrays > 0 and (named or arrays == len(names))
+    if arrays < len(names):
+        return named and arrays > 0
+    return named or arrays > 0
 
 
 def examine_npz(source: Reader, archive: Zip, budget: Budget, faults: Faults) -> Examination:
@@ -80,8 +87,10 @@ def examine_npz(source: Reader, archive: Zip, budget: Budget, faults: Faults) ->
     Every member is looked at, so also those that only another reader than Python's would see.
     """
     found = _Found()
+    noted = notes.read(archive, notes.NAME, budget, faults)
+    note = archive.find(notes.NAME) if noted is not None else None
     for member in (*archive.members, *archive.hidden):
-        if member.is_directory:
+        if member.is_directory or member is note:
             continue
         if not budget.member():
             faults.add("WK002", "too many members to examine", member.header_offset)
@@ -91,14 +100,16 @@ def examine_npz(source: Reader, archive: Zip, budget: Budget, faults: Faults) ->
             found.others.append(member.name)
         else:
             found.add(array, archive.by_zipfile(member.name) in {member, None}, member, faults)
-    metadata = {"other_members": found.others, "object_arrays": found.objects}
+    plain = dict(noted or {})
+    found.recast(notes.dtypes(plain.pop(notes.DTYPES, "{}")))
+    lists = {"other_members": found.others, "object_arrays": found.objects}
     index = FileIndex(
         source.path,
         NAME,
         source.size,
         _sets(list(found.tensors.values())),
         version=", ".join(sorted(found.versions)),
-        metadata={key: names for key, names in metadata.items() if names},
+        metadata={**plain, **{key: names for key, names in lists.items() if names}},
         container="npz",
     )
     return Examination(index, tuple(found.programs), faults.all())
@@ -128,6 +139,13 @@ class _Found:
                 message = f"two members are the array {tensor.name!r}"
                 faults.add("WK507", message, member.header_offset, tensor=tensor.name)
             self.tensors[tensor.name] = tensor
+
+    def recast(self, recorded: dict[str, object]) -> None:
+        """Give arrays of raw bytes the types that a conversion recorded for them."""
+        for name, tensor in self.tensors.items():
+            dtype = DTYPES.get(str(recorded.get(name)))
+            if dtype and dtype.items == 1 and tensor.dtype.name == f"V{dtype.nbytes}":
+                self.tensors[name] = tensor._replace(dtype=dtype)
 
 
 def _member(archive: Zip, member: ZipMember, budget: Budget, faults: Faults) -> Array | None:

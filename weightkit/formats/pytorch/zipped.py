@@ -2,7 +2,7 @@
 
 A zip whose members share one folder, of any name: ``data.pkl`` is the object, ``data/0``, ``data/1``
 ... its storages, uncompressed and aligned so that they can be mapped; ``version`` and ``byteorder``
-are short texts. TorchScript adds ``constants.pkl``, ``constants/0`` ... and ``code/*.py``.
+are short texts. A ``weightkit.json`` is metadata that we wrote. TorchScript adds ``constants.pkl``, ``constants/0`` ... and ``code/*.py``.
 
 Source: ``torch/serialization.py`` and ``caffe2/serialize/inline_container.cc`` of torch 2.13.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from weightkit.archives import Budget, Zip, ZipMember
+from weightkit.archives import Budget, Zip, ZipMember, notes
 from weightkit.errors import WeightkitError
 from weightkit.findings import Examination
 from weightkit.formats.pytorch.objects import Collected, collect, divide
@@ -41,7 +41,7 @@ def accepts_zip(archive: Zip) -> bool:
 
 _OWN = re.compile(
     r"^[^/]*/(data\.pkl|constants\.pkl|version|byteorder|\.format_version|\.storage_alignment"
-    r"|(data|constants|code|\.data)/.*)$"
+    r"|weightkit\.json|(data|constants|code|\.data)/.*)$"
 )
 
 
@@ -107,6 +107,7 @@ class _Archive:
                 item._replace(kind="other")
                 for item in self.sets(constants, f"{prefix}constants/", "constants", {})
             ]
+        noted = notes.read(self.archive, f"{prefix}{notes.NAME}", self.budget, self.faults)
         return FileIndex(
             self.source.path,
             "pytorch",
@@ -114,7 +115,7 @@ class _Archive:
             tuple(sets),
             version=self.text(f"{prefix}version"),
             byteorder=self.byteorder(prefix),
-            metadata=self.values,
+            metadata={**(noted or {}), **self.values},
             container=container,
         )
 
