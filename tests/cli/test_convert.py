@@ -118,3 +118,60 @@ def test_a_receipt_is_a_statement(tmp_path: Path) -> None:
     assert subject["digest"]["sha256"] == found["files"][0]["digests"]["sha256"]
     predicate = held["predicate"]
     assert predicate["source"]["contentId"] == predicate["target"]["contentId"]
+
+
+def converted(tmp_path: Path) -> tuple[str, Path]:
+    target, receipt = tmp_path / "out.safetensors", tmp_path / "receipt.json"
+    run("convert", STATE_DICT, str(target), "--receipt", str(receipt))
+    return str(target), receipt
+
+
+def test_a_receipt_is_held_against_both_sides(tmp_path: Path) -> None:
+    target, receipt = converted(tmp_path)
+    words = ["verify", target, "--receipt", str(receipt)]
+    assert "same" in run(*words)
+    assert document(*words, "--source", STATE_DICT)["checked"] == 2
+    run(*words, "--source", CHECKPOINT, status=1)
+    with open(target, "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\xff")
+    found = json.loads(run(*words, "--json", status=1))
+    assert [item["kind"] for item in found["differences"]] == ["altered"]
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        (("_type",), "x"),
+        (("predicateType",), None),
+        (("subject",), []),
+        (("subject", 0, "name"), "../out.safetensors"),
+        (("subject", 0, "digest"), 7),
+        (("subject", 0, "digest", "sha256"), "ff"),
+        (("predicate", "algorithm"), "md5"),
+        (("predicate", "source"), None),
+        (("predicate", "target", "contentId"), 3),
+    ],
+)
+def test_a_receipt_is_hostile_input(
+    tmp_path: Path, part: tuple[object, ...], value: object
+) -> None:
+    target, receipt = converted(tmp_path)
+    held = json.loads(receipt.read_text())
+    inner = held
+    for key in part[:-1]:
+        inner = inner[key]
+    inner[part[-1]] = value
+    if part == ("subject", 0, "name"):
+        held["subject"].append({**held["subject"][0], "name": "other"})
+    receipt.write_text(json.dumps(held))
+    found = json.loads(run("verify", target, "--receipt", str(receipt), "--json", status=3))
+    assert found["error"]["code"] in ("WK630", "WK620")
+
+
+def test_a_receipt_of_nonsense(tmp_path: Path) -> None:
+    receipt = tmp_path / "receipt.json"
+    for text in ("", "[]", "{}", "[" * 100_000, "7", '"x"'):
+        receipt.write_text(text)
+        found = json.loads(run("verify", STATE_DICT, "--receipt", str(receipt), "--json", status=3))
+        assert found["error"]["code"] == "WK630"

@@ -50,10 +50,10 @@ def against_manifest(
         manifest = Manifest(own, manifest.content_algorithm, manifest.root_algorithm, manifest.root)
     wanted = {item.path: dict(item.digests) for item in manifest.files}
     sizes = {item.path: item.size for item in manifest.files}
-    found = _differences(folder, names, wanted, sizes, jobs, tick, follow)
+    found = differences(folder, names, wanted, sizes, jobs, tick, follow)
     tensors = {item.path: item for item in manifest.files}
     detailed = [_with_tensors(item, folder, tensors.get(item.path), jobs) for item in found]
-    return _verdict(path, "manifest", manifest_path, len(wanted), detailed, allow_extra)
+    return verdict(path, "manifest", manifest_path, len(wanted), detailed, allow_extra)
 
 
 def default_manifest(path: str) -> str:
@@ -78,16 +78,16 @@ def against_sums(
         wanted = {name: digests for name, digests in wanted.items() if name == names[0]}
         if not wanted:
             raise FormatError(f"{names[0]!r} is not listed", path=source, code="WK630")
-    found = _differences(folder, names, wanted, {}, jobs, tick, follow)
-    return _verdict(path, "checksums", source, len(wanted), found, allow_extra)
+    found = differences(folder, names, wanted, {}, jobs, tick, follow)
+    return verdict(path, "checksums", source, len(wanted), found, allow_extra)
 
 
 def against_digest(path: str, digest: str, tick: Tick = lambda nbytes: None) -> Verification:
     """Hold one file against one SHA-256."""
     folder, name = os.path.split(path)
     wanted = {name: {"sha256": digest.lower()}}
-    found = _differences(folder, [name], wanted, {}, 1, tick, True)
-    return _verdict(path, "digest", digest.lower(), 1, found, False)
+    found = differences(folder, [name], wanted, {}, 1, tick, True)
+    return verdict(path, "digest", digest.lower(), 1, found, False)
 
 
 _BLOB = {64: "sha256", 40: "git-sha1"}
@@ -117,8 +117,8 @@ def against_blobs(path: str, *, jobs: int = 0, tick: Tick = lambda nbytes: None)
         blob = os.path.basename(os.path.realpath(where))
         if os.path.islink(where) and re.fullmatch("[0-9a-f]{40}(?:[0-9a-f]{24})?", blob):
             wanted[name] = {_BLOB[len(blob)]: blob}
-    found = _differences(snapshot, names, wanted, {}, jobs, tick, False)
-    return _verdict(path, "hub cache", snapshot, len(wanted), found, False)
+    found = differences(snapshot, names, wanted, {}, jobs, tick, False)
+    return verdict(path, "hub cache", snapshot, len(wanted), found, False)
 
 
 def same_content(
@@ -128,12 +128,12 @@ def same_content(
     mine = content_id(checkpoint, jobs, tick)
     theirs = content_id(other, jobs, tick)
     tensors = _compare(theirs.digests, mine.digests)
-    differences = [Difference(ALTERED, checkpoint.path, theirs.id, mine.id, tensors=tensors)]
-    found = differences if mine.id != theirs.id else []
-    return _verdict(checkpoint.path, "content", other.path, mine.tensors, found, False)
+    changed = [Difference(ALTERED, checkpoint.path, theirs.id, mine.id, tensors=tensors)]
+    found = changed if mine.id != theirs.id else []
+    return verdict(checkpoint.path, "content", other.path, mine.tensors, found, False)
 
 
-def _verdict(
+def verdict(
     path: str,
     kind: str,
     source: str,
@@ -148,7 +148,7 @@ def _verdict(
 # Files
 
 
-def _differences(
+def differences(
     folder: str,
     names: Sequence[str],
     wanted: Mapping[str, Mapping[str, str]],

@@ -21,6 +21,7 @@ Examples:
   weightkit verify Llama-3.1-8B/ --sums SHA256SUMS
   weightkit verify model.gguf --sha256 9f86d081884c7d659a2feaa0c55ad015...
   weightkit verify pytorch_model.bin --same-content model.safetensors
+  weightkit verify model.safetensors --receipt receipt.json --source model.bin
   weightkit verify --hub ~/.cache/huggingface/hub/models--gpt2
 
 Without an option PATH is held against the weightkit.manifest.json in it, or, in a hub cache,
@@ -56,6 +57,18 @@ def _sha256(context: click.Context, option: click.Parameter, text: str | None) -
     shell_complete=options.complete_files,
     help="Another checkpoint, of any format: the same tensors with the same values.",
 )
+@click.option(
+    "--receipt",
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="The receipt of the conversion that made PATH.",
+)
+@click.option(
+    "--source",
+    metavar="PATH",
+    shell_complete=options.complete_files,
+    help="With --receipt: check what PATH was made from, too.",
+)
 @click.option("--allow-extra", is_flag=True, help="Files that are not listed are no difference.")
 @options.choosing
 @options.jobs
@@ -67,6 +80,8 @@ def command(
     sha256: str | None,
     hub: bool,
     same_content: str | None,
+    receipt: str | None,
+    source: str | None,
     allow_extra: bool,
     choosing: options.Choosing,
     jobs: int,
@@ -80,9 +95,11 @@ def command(
     from weightkit.render import verify
     from weightkit.source import Source
 
-    given = [manifest, sums, sha256, hub or None, same_content]
+    given = [manifest, sums, sha256, hub or None, same_content, receipt]
     if sum(item is not None for item in given) > 1:
         raise click.UsageError("Name one thing to hold PATH against.")
+    if source is not None and receipt is None:
+        raise click.UsageError("--source goes with --receipt.")
     extra: dict[str, Any] = {
         "follow": choosing.follow_symlinks,
         "allow_extra": allow_extra,
@@ -98,6 +115,10 @@ def command(
             if sums is not None:
                 raw = _sums(sums)
                 return verifying.against_sums(path, raw, sums, **extra, tick=display.tick)
+            if receipt is not None:
+                from weightkit.analyses.receipts import against_receipt
+
+                return against_receipt(path, receipt, source or "", jobs=jobs, tick=display.tick)
             if same_content is not None:
                 return _same_content(path, same_content, choosing, jobs, display.tick)
             own = os.path.exists(verifying.default_manifest(path))

@@ -16,15 +16,13 @@ from typing import Any
 from weightkit import __version__
 from weightkit.analyses.checksums import checksums
 from weightkit.analyses.digests import ALGORITHM, content_id
+from weightkit.analyses.receipts import PREDICATE, STATEMENT
 from weightkit.convert.places import write_beside
 from weightkit.convert.planning import checkpoints
 from weightkit.convert.wishes import Wish
 from weightkit.errors import UnsupportedError, WeightkitError
 from weightkit.opening import Checkpoint
 from weightkit.plans import Conversion
-
-STATEMENT = "https://in-toto.io/Statement/v1"
-PREDICATE = "urn:weightkit:conversion:v1"
 
 
 def provenance(checkpoint: Checkpoint, wish: Wish) -> list[tuple[str, str]]:
