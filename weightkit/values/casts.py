@@ -7,7 +7,7 @@ stands in docs/casts.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -66,6 +66,15 @@ class Cast:
             counts += self.step(given[at:end], out[at * self.items : end * self.items])
         return out.view(np.uint8).data, counts
 
+    def over(self, pieces: Iterable[bytes]) -> Iterator[tuple[memoryview, Counts]]:
+        """The same for a stream of pieces, which may be cut inside an element."""
+        rest = b""
+        for piece in pieces:
+            joined = rest + piece if rest else piece
+            whole = len(joined) - len(joined) % self.source.nbytes
+            rest = joined[whole:]
+            yield self(joined[:whole] if rest else joined)
+
 
 @lru_cache(maxsize=64)
 def caster(source: DType, target: DType) -> Cast:
@@ -98,18 +107,7 @@ def casted(
     if info.parts or info.numel % info.dtype.items:
         what = f"a {info.layout} tensor" if info.parts else f"{info.dtype.name} in part of a block"
         raise UnsupportedError(f"{what} is not cast", code="WK603", tensor=info.name)
-    for piece in _aligned(canonical.pieces(info, source, held), info.dtype.nbytes):
-        yield cast(piece)
-
-
-def _aligned(pieces: Iterator[bytes], nbytes: int) -> Iterator[bytes]:
-    """The same bytes, cut between elements: streams are cut anywhere."""
-    rest = b""
-    for piece in pieces:
-        joined = rest + piece if rest else piece
-        whole = len(joined) - len(joined) % nbytes
-        rest = joined[whole:]
-        yield joined[:whole] if rest else joined
+    yield from cast.over(canonical.pieces(info, source, held))
 
 
 # The steps of a tile
