@@ -382,3 +382,149 @@ class Verification(NamedTuple):
     checked: int
     same: bool
     differences: tuple[Difference, ...]
+
+
+# Comparison -------------------------------------------------------------------------------
+
+SAME, CHANGED, RECAST, QUANTIZED = "same", "changed", "recast", "quantized"
+RESHAPED, RENAMED, ADDED, REMOVED, UNKNOWN_CHANGE = (
+    "reshaped",
+    "renamed",
+    "added",
+    "removed",
+    "unknown",
+)
+CHANGES = (
+    SAME,
+    CHANGED,
+    RECAST,
+    QUANTIZED,
+    RESHAPED,
+    RENAMED,
+    ADDED,
+    REMOVED,
+    UNKNOWN_CHANGE,
+)
+"""What can have become of a tensor, in the order that reports list it; docs/diff.md."""
+
+
+class Delta(NamedTuple):
+    """How far the values of B are from those of A, in float64.
+
+    The norms and ``max_abs`` are over elements that are finite on both sides; None where that is
+    not defined (no such element, or a norm of zero).
+    """
+
+    elements: int
+    changed: int
+    """Elements whose values differ. NaN equals NaN, and -0 equals 0."""
+    max_abs: float | None
+    relative_l2: float | None
+    """‖B - A‖ / ‖A‖."""
+    cosine: float | None
+    nonfinite: int
+    """NaN and infinite elements of A."""
+    other_nonfinite: int
+    """Of B."""
+    rank: int | None = None
+    """Of B - A as a matrix, as far as a random projection shows it; None if it is not low."""
+
+
+class TensorSide(NamedTuple):
+    """A tensor as one of two checkpoints has it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class TensorChange(NamedTuple):
+    """What became of one tensor between A and B."""
+
+    kind: str
+    """One of :data:`CHANGES`."""
+    values: str
+    """equal, rounded (one side is the other, rounded to its type), differ or unknown."""
+    a: TensorSide | None
+    b: TensorSide | None
+    component: str
+    region: str
+    layer: int | None
+    delta: Delta | None = None
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name in A, or in B for what was added."""
+        side = self.a or self.b
+        return side.name if side else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeGroup:
+    """Changes of one kind to tensors whose names differ only in repeated indices."""
+
+    pattern: str
+    count: int
+    kind: str
+    values: str
+    what: str
+    """In words: types, shapes, other names."""
+    delta: Delta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeShare:
+    """What became of the tensors of one component, or of one layer."""
+
+    key: str
+    tensors: int
+    kinds: Mapping[str, int]
+    """How many tensors of each kind there are; only those above 0."""
+    delta: Delta | None = None
+
+
+class SettingChange(NamedTuple):
+    """A value beside the tensors that differs; None where a side does not have it."""
+
+    place: str
+    """metadata, chat template, or the name of a file: config.json, tokenizer.json, ..."""
+    key: str
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DiffSide:
+    """One of the two checkpoints of a comparison."""
+
+    path: str
+    format: str
+    tensors: int
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What ``weightkit diff A B`` found."""
+
+    a: DiffSide
+    b: DiffSide
+    compared: str
+    """headers, content or values."""
+    same: bool
+    kinds: Mapping[str, int]
+    """How many tensors became what: every one of :data:`CHANGES`."""
+    delta: Delta | None
+    looks_like: tuple[str, ...]
+    """What the differences look like as a whole, by the rules of docs/diff.md."""
+    components: tuple[ChangeShare, ...]
+    layers: tuple[ChangeShare, ...]
+    groups: tuple[ChangeGroup, ...]
+    changes: tuple[TensorChange, ...]
+    """Of every tensor that is not the same."""
+    settings: tuple[SettingChange, ...]
+    ignored: tuple[str, ...] = ()
+    """Kinds of difference that do not count."""
+    notes: tuple[str, ...] = ()
+    """What was not compared, and why."""

@@ -36,6 +36,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(map(repr, close[:3]))}?" if close else ""
 
 
+def natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts layer 2 before layer 10; a number by its length first, however long it is."""
+    pieces = re.split("([0-9]+)", name)
+    return [(len(piece) if piece.isdigit() else 0, piece) for piece in pieces]
+
+
 def words(text: str) -> frozenset[str]:
     """The words of ``text``: tables of names are easier to read without quotes."""
     return frozenset(text.split())

@@ -50,14 +50,14 @@ def content_id(checkpoint: Checkpoint, jobs: int = 0, tick: Tick = silent) -> Co
     """
     digests: dict[str, TensorDigest] = {}
     aliases: list[tuple[str, str]] = []
-    for prefix, part in _parts(checkpoint, ""):
-        found = _tensor_digests(part, jobs, tick)
+    for prefix, part in parts_of(checkpoint):
+        found = tensor_digests(part, part.tensors, jobs, tick)
         linked = dict(recorded_aliases(part))
         for alias, name in linked.items():
             found[alias] = found[name]
             aliases.append((prefix + alias, prefix + name))
         for name, (info, digest) in found.items():
-            form = _shown_form(info)
+            form = shown_form(info)
             full = prefix + name
             if full in digests:
                 message = f"two tensors are called {full!r}"
@@ -74,22 +74,23 @@ def content_id(checkpoint: Checkpoint, jobs: int = 0, tick: Tick = silent) -> Co
     )
 
 
-def _parts(checkpoint: Checkpoint, prefix: str) -> Iterator[tuple[str, Checkpoint]]:
+def parts_of(checkpoint: Checkpoint, prefix: str = "") -> Iterator[tuple[str, Checkpoint]]:
     """The checkpoint, or all parts of a pipeline, each with what goes before its tensors' names."""
     if checkpoint.tensors or not checkpoint.parts:
         yield prefix, checkpoint
     for part in checkpoint.parts:
-        yield from _parts(part, f"{prefix}{part.name}/")
+        yield from parts_of(part, f"{prefix}{part.name}/")
 
 
-def _shown_form(info: TensorInfo) -> tuple[str, tuple[int, ...]]:
+def shown_form(info: TensorInfo) -> tuple[str, tuple[int, ...]]:
+    """Type and shape that the digest of a tensor covers."""
     form = None if info.parts else canonical.form_of(info)
     return (form.dtype, form.shape) if form else (info.dtype.name, info.shape)
 
 
 def nbytes_to_read(checkpoint: Checkpoint) -> int:
     """About how many bytes :func:`content_id` will tell of, for a progress display."""
-    return sum(tensor.nbytes for _, part in _parts(checkpoint, "") for tensor in part.tensors)
+    return sum(tensor.nbytes for _, part in parts_of(checkpoint) for tensor in part.tensors)
 
 
 # Names of tensors that a file stores once
@@ -196,27 +197,27 @@ class _Leaf(NamedTuple):
         return min(LEAF, self.tensor.form.nbytes - self.number * LEAF)
 
 
-def _tensor_digests(
-    checkpoint: Checkpoint, jobs: int, tick: Tick
+def tensor_digests(
+    checkpoint: Checkpoint, tensors: Sequence[TensorInfo], jobs: int = 0, tick: Tick = silent
 ) -> dict[str, tuple[TensorInfo, bytes]]:
-    """Each tensor of the main set by name, with its digest."""
+    """Some tensors of a checkpoint by name, each with its digest."""
     plain: dict[Any, _Tensor] = {}
-    for info in _plain_parts(checkpoint.tensors):
+    for info in plain_parts(tensors):
         key = canonical.same_elements(info)
         if key not in plain:
             plain[key] = _Tensor(info)
-    tensors = list(plain.values())
-    _check_size(checkpoint, tensors)
-    run_jobs(_work(tensors, checkpoint.sources, tick), jobs)
+    check_size(checkpoint, [item.info for item in plain.values()])
+    run_jobs(_work([*plain.values()], checkpoint.sources, tick), jobs)
     for source in checkpoint.sources:
         source.check_unchanged()
-    return {info.name: (info, _digest_of(info, plain)) for info in checkpoint.tensors}
+    return {info.name: (info, _digest_of(info, plain)) for info in tensors}
 
 
-def _plain_parts(tensors: Iterable[TensorInfo]) -> Iterator[TensorInfo]:
+def plain_parts(tensors: Iterable[TensorInfo]) -> Iterator[TensorInfo]:
+    """The tensors, composite ones as what they are made of."""
     for info in tensors:
         if info.parts:
-            yield from _plain_parts(canonical.own_parts(info))
+            yield from plain_parts(canonical.own_parts(info))
         else:
             yield info
 
@@ -228,12 +229,12 @@ def _digest_of(info: TensorInfo, plain: Mapping[Any, _Tensor]) -> bytes:
     return composite_digest(info, parts)
 
 
-def _check_size(checkpoint: Checkpoint, tensors: Sequence[_Tensor]) -> None:
-    """Refuse a small file whose views expand to more than anyone would want to hash."""
+def check_size(checkpoint: Checkpoint, tensors: Iterable[TensorInfo]) -> None:
+    """Refuse a small file whose views expand to more than anyone would want to read."""
     expanded = sum(
-        tensor.form.nbytes
-        for tensor in tensors
-        if tensor.info.data.encoding == RAW or tensor.info.strides is not None
+        canonical.form_of(info).nbytes
+        for info in tensors
+        if info.data.encoding == RAW or info.strides is not None
     )
     if expanded > MOST_PER_BYTE * checkpoint.size + FREE:
         message = f"views of {expanded} bytes in {checkpoint.size} bytes of files"

@@ -17,6 +17,7 @@ COMMANDS = {
     "checksum": "Digest files, as sha256sum does, and write manifests.",
     "id": "Print the content id: equal for the same weights in any format.",
     "verify": "Check files against a manifest, checksums, or another checkpoint.",
+    "diff": "Say what differs between two checkpoints of any formats.",
     "convert": "Write a checkpoint in another form, and prove that it is the same.",
     "cache": "Show or clear the cache of file digests.",
     "formats": "List the formats that weightkit reads and writes.",

@@ -18,6 +18,7 @@ from weightkit.render.blocks import (
     listed,
 )
 from weightkit.reports import TensorRow
+from weightkit.text import natural
 
 SORTS = ("file", "name", "size", "parameters", "dtype")
 """``--sort``; ``file`` is the order of the file."""
@@ -110,10 +111,5 @@ def _matching(rows: Iterable[TensorRow], pattern: str) -> list[TensorRow]:
 
 def _natural(row: Any) -> list[tuple[int, str]]:
     """Sorts layer 2 before layer 10; rows of other kinds by their key, component or pattern."""
-    import re
-
     names = (getattr(row, field, "") for field in ("name", "pattern", "key", "path"))
-    name: str = next(filter(None, names), "")
-    # A number sorts by its length first, so that none has to be converted, however long.
-    pieces = re.split(r"([0-9]+)", name)
-    return [(len(piece) if piece.isdigit() else 0, piece) for piece in pieces]
+    return natural(next(filter(None, names), ""))

@@ -1,0 +1,306 @@
+"""A GGUF against the checkpoint that it was made of, converted as llama.cpp does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gguf
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from gguf.quants import quantize
+
+from tests.analyses.test_diffs import changed_kinds, diff, noise
+from weightkit.architectures import ggml_maps
+from weightkit.reports import CHANGES, Diff
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+HEADS, HEADS_KV, WIDTH, INNER, EXPERTS = 8, 4, 256, 512, 4
+BF16 = ml_dtypes.bfloat16
+
+
+def checkpoint(layers: int = 2, experts: str = "", prefix: str = "model.") -> Arrays:
+    """A transformer with the names of transformers, in bf16."""
+    shapes: dict[str, tuple[int, ...]] = {
+        f"{prefix}embed_tokens.weight": (320, WIDTH),
+        f"{prefix}norm.weight": (WIDTH,),
+        "lm_head.weight": (320, WIDTH),
+    }
+    for layer in range(layers):
+        stem = f"{prefix}layers.{layer}."
+        shapes |= {
+            f"{stem}input_layernorm.weight": (WIDTH,),
+            f"{stem}self_attn.q_proj.weight": (WIDTH, WIDTH),
+            f"{stem}self_attn.k_proj.weight": (WIDTH // 2, WIDTH),
+            f"{stem}self_attn.v_proj.weight": (WIDTH // 2, WIDTH),
+            f"{stem}self_attn.o_proj.weight": (WIDTH, WIDTH),
+            f"{stem}post_attention_layernorm.weight": (WIDTH,),
+        }
+        if not experts:
+            shapes |= {f"{stem}mlp.{n}_proj.weight": (INNER, WIDTH) for n in ("gate", "up")}
+        for expert in range(EXPERTS if experts else 0):
+            shapes |= {
+                f"{stem}{experts}.{expert}.{name}.weight": (INNER, WIDTH)
+                for name in (("w1", "w3") if "sparse" in experts else ("gate_proj", "up_proj"))
+            }
+    return {n: noise(*shape, seed=at).astype(BF16) for at, (n, shape) in enumerate(shapes.items())}
+
+
+# Converted with torch as conversion/llama.py and gemma.py of llama.cpp have it.
+
+
+def permute(weights: torch.Tensor, heads: int) -> torch.Tensor:
+    return (
+        weights.reshape(heads, 2, weights.shape[0] // heads // 2, *weights.shape[1:])
+        .swapaxes(1, 2)
+        .reshape(weights.shape)
+    )
+
+
+def converted(arrays: Arrays, architecture: str) -> Iterator[tuple[str, torch.Tensor]]:
+    kind = next(k for k, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
+    names = gguf.get_tensor_name_map(kind, 8)
+    stacks: dict[str, list[torch.Tensor]] = {}
+    for name, array in arrays.items():
+        tensor = torch.from_numpy(array.astype("f4"))
+        if architecture in ("llama", "granite"):
+            if name.endswith("q_proj.weight"):
+                tensor = permute(tensor, HEADS)
+            if name.endswith("k_proj.weight"):
+                tensor = permute(tensor, HEADS_KV)
+        if architecture.startswith("gemma") and name.endswith("norm.weight"):
+            tensor = tensor + 1
+        if ".experts." in name:
+            head, _, tail = name.partition(".experts.")
+            stacks.setdefault(f"{head}.experts.{tail.partition('.')[2]}", []).append(tensor)
+            continue
+        found = names.get_name(name, (".weight", ".bias"))
+        assert found is not None
+        yield found, tensor
+    for name, tensors in stacks.items():
+        found = names.get_name(name, (".weight",))
+        assert found is not None
+        yield found, torch.stack(tensors)
+
+
+def written(path: Path, arrays: Arrays, architecture: str, kind: str = "F32", **more: Any) -> Path:
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(HEADS_KV)
+    writer.add_block_count(2)
+    for name, tensor in [*converted(arrays, architecture), *more.items()]:
+        array = tensor.numpy()
+        if kind == "F32" or array.ndim == 1:
+            writer.add_tensor(name, array)
+        else:
+            target = gguf.GGMLQuantizationType[kind]
+            writer.add_tensor(name, quantize(array, target), raw_dtype=target)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def saved(path: Path, arrays: Arrays) -> Path:
+    tensors = {
+        name: torch.frombuffer(bytearray(array.tobytes()), dtype=torch.bfloat16).reshape(
+            array.shape
+        )
+        for name, array in arrays.items()
+    }
+    safetensors.torch.save_file(tensors, path)
+    return path
+
+
+def compare(
+    folder: Path,
+    arrays: Arrays,
+    architecture: str,
+    kind: str = "F32",
+    compared: str = "content",
+    **more: Any,
+) -> Diff:
+    a = saved(folder / "a.safetensors", arrays)
+    return diff(a, written(folder / "b.gguf", arrays, architecture, kind, **more), compared)
+
+
+ARCHITECTURES = ["llama", "granite", "qwen2", "qwen3", "gemma", "gemma2", "olmo2"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_conversion_is_proved(tmp_path: Path, architecture: str) -> None:
+    arrays = checkpoint()
+    names = gguf.get_tensor_name_map(
+        next(k for k, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture), 2
+    )
+    arrays = {n: a for n, a in arrays.items() if names.get_name(n, (".weight",))}
+    report = compare(tmp_path, arrays, architecture)
+    assert report.kinds == dict.fromkeys(CHANGES, 0) | {"recast": len(arrays)}
+    assert {change.values for change in report.changes} == {
+        "equal"
+    } or architecture in ggml_maps.SHIFTED
+    assert {change.values for change in report.changes} <= {"equal", "rounded"}
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_in_its_own_type_it_is_the_same(tmp_path: Path, swapped: bool) -> None:
+    arrays = {n: a for n, a in checkpoint().items() if a.ndim == 2}
+    a = saved(tmp_path / "a.safetensors", arrays)
+    b = written(tmp_path / "b.gguf", arrays, "llama", "BF16")
+    assert diff(*((b, a) if swapped else (a, b))).same
+
+
+@pytest.mark.parametrize("name", ["self_attn.q_proj", "self_attn.k_proj", "self_attn.o_proj"])
+def test_one_changed_element_is_found(tmp_path: Path, name: str) -> None:
+    arrays = checkpoint()
+    b = written(tmp_path / "b.gguf", arrays, "llama")
+    changed = f"model.layers.1.{name}.weight"
+    arrays[changed][77, 5] += 1
+    report = diff(saved(tmp_path / "a.safetensors", arrays), b, "values")
+    (change,) = (change for change in report.changes if change.kind != "recast")
+    assert (change.name, change.kind) == (changed, "changed")
+    assert change.delta is not None
+    assert (change.delta.changed, change.delta.max_abs) == (1, pytest.approx(1, rel=1e-2))
+
+
+def test_swapped_heads_are_a_change(tmp_path: Path) -> None:
+    arrays = checkpoint()
+    b = written(tmp_path / "b.gguf", arrays, "llama")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    arrays[name] = np.roll(arrays[name], WIDTH // HEADS, axis=0)
+    assert changed_kinds(diff(saved(tmp_path / "a.safetensors", arrays), b))[name][0] == "changed"
+
+
+def test_an_unknown_architecture_proves_only_equality(tmp_path: Path) -> None:
+    arrays = checkpoint()
+    b = written(tmp_path / "b.gguf", arrays, "stablelm")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    arrays[name] = np.roll(arrays[name], 1, axis=0)
+    report = diff(saved(tmp_path / "a.safetensors", arrays), b, "values")
+    (change,) = (change for change in report.changes if change.kind != "recast")
+    assert (change.name, change.kind, change.values) == (name, "unknown", "unknown")
+    assert "not comparable by content" in change.note
+    assert change.delta is None
+
+
+@pytest.mark.parametrize(
+    ("experts", "architecture"),
+    [
+        ("block_sparse_moe.experts", "llama"),
+        ("mlp.experts", "qwen3moe"),
+        ("mlp.experts", "qwen2moe"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["F32", "Q8_0"])
+def test_stacked_experts(tmp_path: Path, experts: str, architecture: str, kind: str) -> None:
+    arrays = checkpoint(experts=experts)
+    report = compare(tmp_path, arrays, architecture, kind)
+    assert report.kinds["recast"] + report.kinds["quantized"] == len(arrays)
+    assert {change.values for change in report.changes} <= {"equal", "rounded"}
+    name = next(name for name in arrays if ".experts.2." in name)
+    arrays[name][3, 3] += 1
+    report = diff(saved(tmp_path / "a.safetensors", arrays), tmp_path / "b.gguf")
+    wrong = [change for change in report.changes if change.values not in ("equal", "rounded")]
+    assert [(c.name, c.b.name) for c in wrong if c.b] == [(name, "blk.0.ffn_gate_exps.weight[2]")]
+
+
+PROVEN = ["Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "F16"]
+
+
+@pytest.mark.parametrize("kind", PROVEN)
+def test_a_quantization_is_proved_where_gguf_can(tmp_path: Path, kind: str) -> None:
+    arrays = checkpoint()
+    report = compare(tmp_path, arrays, "llama", kind, "values")
+    matrices = [change for change in report.changes if change.a and len(change.a.shape) == 2]
+    wanted = "recast" if kind == "F16" else "quantized"
+    assert {(change.kind, change.values) for change in matrices} == {(wanted, "rounded")}
+    assert {change.note for change in matrices} >= {"B is A, rounded"}
+    delta = report.delta
+    assert delta is not None
+    assert delta.relative_l2 is not None
+    assert delta.relative_l2 < (0.001 if kind == "F16" else 0.2)
+    name = "model.layers.0.self_attn.o_proj.weight"
+    arrays[name][0, 0] += 1
+    report = diff(saved(tmp_path / "a.safetensors", arrays), tmp_path / "b.gguf")
+    (wrong,) = (change for change in report.changes if change.values not in ("equal", "rounded"))
+    assert (wrong.name, wrong.kind) == (name, "changed" if kind == "F16" else "quantized")
+
+
+def test_figures_of_blocks_are_those_of_gguf(tmp_path: Path) -> None:
+    values = noise(64, 256)
+    kind = gguf.GGMLQuantizationType.Q4_0
+    for name, scale in (("a", 1.0), ("b", 1.1)):
+        writer = gguf.GGUFWriter(tmp_path / f"{name}.gguf", "llama")
+        writer.add_tensor("w", quantize(values * np.float32(scale), kind), raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+    (change,) = diff(tmp_path / "a.gguf", tmp_path / "b.gguf", "values").changes
+    x, y = (
+        gguf.quants.dequantize(quantize(values * np.float32(scale), kind), kind).astype("f8")
+        for scale in (1.0, 1.1)
+    )
+    assert (change.kind, change.values) == ("changed", "differ")
+    assert change.delta is not None
+    assert change.delta.relative_l2 == pytest.approx(np.linalg.norm(y - x) / np.linalg.norm(x))
+
+
+def test_what_a_conversion_computes_or_drops_is_no_difference(tmp_path: Path) -> None:
+    arrays = {n: a for n, a in checkpoint().items() if a.ndim == 2}
+    arrays["model.layers.0.self_attn.rotary_emb.inv_freq"] = noise(4).astype(BF16)
+    a = saved(tmp_path / "a.safetensors", arrays)
+    del arrays["model.layers.0.self_attn.rotary_emb.inv_freq"]
+    more = {"rope_freqs.weight": torch.ones(16)}
+    report = diff(a, written(tmp_path / "b.gguf", arrays, "llama", "BF16", **more))
+    assert report.same
+    assert [note.partition(", ")[0] for note in report.notes] == [
+        "not compared: model.layers.0.self_attn.rotary_emb.inv_freq",
+        "not compared: rope_freqs.weight",
+    ]
+
+
+def test_names_of_a_bare_model_and_of_one_inside_another(tmp_path: Path) -> None:
+    arrays = {n: a for n, a in checkpoint(prefix="").items() if n != "lm_head.weight"}
+    full = {f"model.{name}": array for name, array in arrays.items()}
+    b = written(tmp_path / "b.gguf", full, "llama")
+    assert diff(saved(tmp_path / "a.safetensors", arrays), b).kinds["recast"] == len(arrays)
+    inside = {f"language_model.model.{name}": array for name, array in arrays.items()}
+    assert diff(saved(tmp_path / "a.safetensors", inside), b).kinds["recast"] == len(arrays)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"general.architecture": "nonsense"},
+        {"general.architecture": 3},
+        {"general.architecture": "llama"},
+        {"general.architecture": "llama", "llama.attention.head_count": 7},
+        {"general.architecture": "llama", "llama.attention.head_count": -8},
+        {"general.architecture": "llama", "llama.attention.head_count": 1 << 60},
+        {"general.architecture": "llama", "llama.attention.head_count": [8, 8]},
+        {"general.architecture": "llama", "llama.block_count": 1 << 60},
+    ],
+)
+def test_odd_metadata(metadata: dict[str, Any]) -> None:
+    from weightkit.dtypes import DTYPES
+    from weightkit.tensors import Extent, TensorInfo
+
+    def info(name: str) -> TensorInfo:
+        return TensorInfo(name, DTYPES["f32"], (16, 4), Extent(0, 0, 256))
+
+    flat = {name: info(name) for name in ("blk.0.attn_q.weight", "blk.999999.attn_k.weight")}
+    other = {name: info(name) for name in ("model.layers.0.self_attn.q_proj.weight",)}
+    for match in ggml_maps.correspondences(flat, other, metadata):
+        assert match.known is False
+
+
+def test_the_tables_name_architectures_that_gguf_knows() -> None:
+    known = set(gguf.MODEL_ARCH_NAMES.values())
+    assert known >= ggml_maps.COPIED | ggml_maps.PERMUTED | ggml_maps.SHIFTED

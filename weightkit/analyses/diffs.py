@@ -1,0 +1,311 @@
+"""What differs between two checkpoints of any two formats: tensors, their values, their settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from math import prod
+from typing import NamedTuple
+
+from weightkit.analyses import likeness
+from weightkit.analyses.components import classify
+from weightkit.analyses.digests import Tick, parts_of, silent
+from weightkit.analyses.elements import Measured, measure
+from weightkit.analyses.equality import Item, same_bytes, why_unread
+from weightkit.analyses.inspection import main_config
+from weightkit.analyses.pairing import (
+    BY_CONTENT,
+    BY_MAP,
+    BY_NAME,
+    Pair,
+    items_of,
+    pair_up,
+)
+from weightkit.analyses.settings import setting_changes
+from weightkit.analyses.shares import groups, merged, shares
+from weightkit.architectures.ggml_maps import COMPUTED, LEFT_OUT
+from weightkit.opening import Checkpoint
+from weightkit.reports import (
+    ADDED,
+    CHANGED,
+    CHANGES,
+    QUANTIZED,
+    RECAST,
+    REMOVED,
+    RENAMED,
+    RESHAPED,
+    SAME,
+    UNKNOWN_CHANGE,
+    Diff,
+    DiffSide,
+    SettingChange,
+    TensorChange,
+    TensorSide,
+)
+from weightkit.text import natural
+from weightkit.values.canonical import form_of as _form
+
+EQUAL, ROUNDED, DIFFER, UNKNOWN = "equal", "rounded", "differ", "unknown"
+HEADERS, CONTENT, VALUES = "headers", "content", "values"
+SETTINGS = ("metadata", "template", "config", "tokenizer")
+"""Kinds of difference beside the tensors that ``ignore`` takes."""
+IGNORABLE = (*CHANGES[1:], *SETTINGS)
+
+
+class Outcome(NamedTuple):
+    """What became of a pair of tensors."""
+
+    kind: str
+    values: str
+    note: str = ""
+    measured: Measured | None = None
+
+
+class Place(NamedTuple):
+    """Where in the model a tensor is."""
+
+    component: str
+    region: str
+    layer: int | None
+
+
+NOWHERE = Place("other", "main", None)
+
+
+def diff(
+    a: Checkpoint,
+    b: Checkpoint,
+    compared: str = CONTENT,
+    *,
+    ignore: Collection[str] = (),
+    jobs: int = 0,
+    tick: Tick = silent,
+) -> Diff:
+    """Compare two checkpoints: by ``headers``, by ``content``, or with figures of all ``values``.
+
+    ``ignore`` names kinds of difference (:data:`IGNORABLE`) that do not count. Raises
+    UnsupportedError where a side has no tensors, AccessError if a file changes meanwhile.
+    """
+    mine, theirs = items_of(a), items_of(b)
+    pairing = pair_up(mine, theirs, (a.format, b.format), compared != HEADERS, jobs, tick)
+    outcomes = _judged(pairing.pairs, compared, jobs, tick)
+    removed, added, notes = _left(pairing.removed, pairing.added, bool(_is_mapped(pairing.pairs)))
+    for part in (part for side in (a, b) for _, part in parts_of(side)):
+        for source in part.sources:
+            source.check_unchanged()
+    changes = _changes(pairing.pairs, outcomes, removed, added, compared == VALUES)
+    settings = tuple(setting_changes(a, b))
+    differing = tuple(change for change, _ in changes if change.kind != SAME)
+    kinds = Counter(change.kind for change, _ in changes)
+    counted = [item for item in differing if item.kind not in ignore]
+    return Diff(
+        a=_side(a, mine),
+        b=_side(b, theirs),
+        compared=compared,
+        same=not counted and all(_setting_kind(item) in ignore for item in settings),
+        kinds={kind: kinds[kind] for kind in CHANGES},
+        delta=merged(changes) if compared == VALUES else None,
+        looks_like=likeness.looks_like(changes),
+        components=shares(changes, lambda change: change.component),
+        layers=shares(changes, _layer),
+        groups=groups(changes),
+        changes=differing,
+        settings=settings,
+        ignored=tuple(kind for kind in IGNORABLE if kind in ignore),
+        notes=(*notes, *_other_sets(a, "A"), *_other_sets(b, "B")),
+    )
+
+
+def _side(checkpoint: Checkpoint, items: Mapping[str, Item]) -> DiffSide:
+    nbytes = sum(item.info.nbytes for item in items.values())
+    return DiffSide(checkpoint.path, checkpoint.format, len(items), nbytes)
+
+
+def _setting_kind(change: SettingChange) -> str:
+    place = change.place.rpartition("/")[2]
+    if place in ("metadata", "chat template"):
+        return "template" if place == "chat template" else place
+    return "tokenizer" if place.startswith(("tokenizer", "vocab", "merges", "added")) else "config"
+
+
+def _layer(change: TensorChange) -> str:
+    if change.layer is None:
+        return ""
+    return str(change.layer) if change.region == "main" else f"{change.region} {change.layer}"
+
+
+# Pairs
+
+
+def _judged(pairs: Sequence[Pair], compared: str, jobs: int, tick: Tick) -> list[Outcome]:
+    if compared == HEADERS:
+        return [Outcome(_kind(pair, UNKNOWN), UNKNOWN) for pair in pairs]
+    unread = [why_unread(pair.a.info) or why_unread(pair.b.info) for pair in pairs]
+    asked = [at for at, pair in enumerate(pairs) if not unread[at] and not _is_shifted(pair)]
+    asked = [at for at in asked if pairs[at].how != BY_CONTENT]
+    equal = {at for at, pair in enumerate(pairs) if pair.how == BY_CONTENT}
+    same = same_bytes([_aligned(pairs[at]) for at in asked], jobs, tick)
+    equal |= {at for at, found in zip(asked, same, strict=True) if found}
+    left = [at for at in range(len(pairs)) if at not in equal and not unread[at]]
+    wanted = [at for at in left if _is_measured(pairs[at], compared)]
+    found = measure([pairs[at] for at in wanted], compared == VALUES, jobs, tick)
+    measured = dict(zip(wanted, found, strict=True))
+    return [
+        Outcome(_kind(pair, EQUAL), EQUAL)
+        if at in equal
+        else Outcome(UNKNOWN_CHANGE, UNKNOWN, unread[at])
+        if unread[at]
+        else _outcome(pair, measured.get(at))
+        for at, pair in enumerate(pairs)
+    ]
+
+
+def _aligned(pair: Pair) -> tuple[Item, Item]:
+    """Both sides in one shape, if the elements of B can be taken in that of A."""
+    a, b = pair.views
+    plain = not (a.info.parts or b.info.parts) and b.info.strides is None
+    if plain and _form(a.info).shape != _form(b.info).shape and a.info.numel == b.info.numel:
+        b = b._replace(info=b.info._replace(shape=a.info.shape))
+    return a, b
+
+
+def _is_shifted(pair: Pair) -> bool:
+    return pair.match is not None and pair.match.shift != 0
+
+
+def _is_measured(pair: Pair, compared: str) -> bool:
+    """Whether the elements of a pair that differs in bytes are looked at."""
+    a, b = (item.info for item in pair.views)
+    if a.parts or b.parts or prod(_form(a).shape) != prod(_form(b).shape):
+        return False
+    known = pair.match is None or pair.match.known
+    recast = _form(a).dtype != _form(b).dtype
+    return recast or _is_shifted(pair) or (known and compared == VALUES)
+
+
+def _outcome(pair: Pair, measured: Measured | None) -> Outcome:
+    """What became of a pair that is not the same in every byte."""
+    values, note = DIFFER, ""
+    if measured is not None and (measured.forward or measured.backward):
+        values = EQUAL if measured.forward and measured.backward else ROUNDED
+        note = "" if values == EQUAL else _rounding(measured)
+    elif pair.match is not None and not pair.match.known:
+        note = "a conversion to this architecture may rearrange values: not comparable by content"
+        return Outcome(UNKNOWN_CHANGE, UNKNOWN, note)
+    kind = _kind(pair, values)
+    if kind == QUANTIZED and values == DIFFER:
+        values = UNKNOWN
+    if kind == CHANGED and measured is not None and not measured.sums.changed and measured.whole:
+        note = "only signs of zeros or bits of NaN"
+    return Outcome(kind, values, note, measured if measured is None or measured.whole else None)
+
+
+def _rounding(measured: Measured) -> str:
+    return "B is A, rounded" if measured.forward else "A is B, rounded"
+
+
+def _kind(pair: Pair, values: str) -> str:
+    """The kind of a change, by what both headers say and by what is known of the values."""
+    a, b = pair.a.info, pair.b.info
+    if _shape(pair, a.shape) != _shape(pair, b.shape):
+        return RESHAPED
+    recast = _type(pair.a) != _type(pair.b)
+    if recast and "quant" in (a.dtype.kind, b.dtype.kind) and values != EQUAL:
+        return QUANTIZED
+    if values == DIFFER:
+        return CHANGED
+    if recast:
+        return RECAST
+    return SAME if pair.how in (BY_NAME, BY_MAP) else RENAMED
+
+
+def _shape(pair: Pair, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape; between GGUF and others without the ones that a conversion drops."""
+    return shape if pair.match is None else tuple(size for size in shape if size != 1)
+
+
+def _type(item: Item) -> str:
+    info = item.info
+    return f"{info.layout} {info.dtype.name}" if info.parts else info.dtype.name
+
+
+# Tensors of one side
+
+
+def _is_mapped(pairs: Sequence[Pair]) -> bool:
+    return any(pair.how == BY_MAP for pair in pairs)
+
+
+def _left(
+    removed: Sequence[Item], added: Sequence[Item], mapped: bool
+) -> tuple[list[Item], list[Item], list[str]]:
+    """What has no partner; between GGUF and others, without what a conversion makes or drops."""
+    if not mapped:
+        return [*removed], [*added], []
+    notes = []
+    for item in (*removed, *added):
+        if item.name in COMPUTED:
+            notes.append(f"not compared: {item.name}, which a conversion computes from the config")
+        elif LEFT_OUT.search(item.name):
+            notes.append(f"not compared: {item.name}, a buffer that a conversion leaves out")
+    return [*filter(_is_weight, removed)], [*filter(_is_weight, added)], notes
+
+
+def _is_weight(item: Item) -> bool:
+    return item.name not in COMPUTED and not LEFT_OUT.search(item.name)
+
+
+def _other_sets(checkpoint: Checkpoint, which: str) -> Iterator[str]:
+    for prefix, part in parts_of(checkpoint):
+        for other in part.sets[1:]:
+            key = f"{prefix}{other.key or 'top level'}"
+            yield f"not compared: the {len(other.tensors)} tensors of {which}'s set {key!r}"
+
+
+# Changes
+
+
+def _changes(
+    pairs: Sequence[Pair],
+    outcomes: Sequence[Outcome],
+    removed: Sequence[Item],
+    added: Sequence[Item],
+    figures: bool,
+) -> list[tuple[TensorChange, Measured | None]]:
+    """Every tensor of both sides with what became of it, by name in natural order."""
+    mine = _places([*(pair.a for pair in pairs), *removed])
+    theirs = _places(added)
+    found = []
+    for pair, outcome in zip(pairs, outcomes, strict=True):
+        measured = outcome.measured if figures else None
+        delta = measured.report() if measured else None
+        place = mine[pair.a.name]
+        note = outcome.note
+        if pair.match is not None and pair.match.change and outcome.kind != SAME:
+            note = ", ".join(filter(None, [f"{pair.match.change} by the conversion", note]))
+        change = _change(outcome.kind, outcome.values, pair.a, pair.b, place)
+        found.append((change._replace(delta=delta, note=note), measured))
+    for item in removed:
+        found.append((_change(REMOVED, UNKNOWN, item, None, mine[item.name]), None))
+    for item in added:
+        found.append((_change(ADDED, UNKNOWN, None, item, theirs[item.name]), None))
+    return sorted(found, key=lambda entry: natural(entry[0].name))
+
+
+def _change(kind: str, values: str, a: Item | None, b: Item | None, place: Place) -> TensorChange:
+    mine, theirs = (item and TensorSide(item.name, _type(item), item.info.shape) for item in (a, b))
+    return TensorChange(kind, values, mine, theirs, *place)
+
+
+def _places(items: Sequence[Item]) -> dict[str, Place]:
+    by_part: dict[int, list[Item]] = {}
+    for item in items:
+        by_part.setdefault(id(item.part), []).append(item)
+    found = {}
+    for members in by_part.values():
+        part = members[0].part
+        infos = [item.info for item in members]
+        classes = classify(infos, main_config(part), part.metadata, part.format)
+        for item, known in zip(members, classes, strict=True):
+            found[item.name] = Place(known.component, known.region, known.layer)
+    return found

@@ -1,0 +1,123 @@
+"""The elements of tensors of two checkpoints compared as numbers, on all cores, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from weightkit.analyses.digests import Job, Tick, run_jobs
+from weightkit.analyses.equality import Item
+from weightkit.analyses.pairing import Pair
+from weightkit.errors import UnsupportedError
+from weightkit.reports import Delta
+
+if TYPE_CHECKING:
+    from weightkit.values.deltas import Sums
+
+
+class Measured(NamedTuple):
+    """What comparing two tensors element by element gave."""
+
+    sums: Sums
+    forward: bool
+    """Whether B is A, rounded to B's type."""
+    backward: bool
+    """Whether A is B, rounded to A's type."""
+    rank: int | None
+    whole: bool
+    """Whether all elements were looked at, so that the sums are those of the tensor."""
+
+    def report(self) -> Delta:
+        """The sums as figures."""
+        return self.sums.report(self.rank)
+
+
+def measure(pairs: Sequence[Pair], whole: bool, jobs: int, tick: Tick) -> list[Measured | None]:
+    """Compare the elements of each pair, which both sides have as many of.
+
+    Unless ``whole``, only as far as needed to see that neither side is the other rounded. None
+    where elements are no numbers, or cannot be had as such.
+    """
+    found: list[Measured | None] = [None] * len(pairs)
+    run_jobs(_work(pairs, whole, found, tick), jobs)
+    return found
+
+
+def _work(
+    pairs: Sequence[Pair], whole: bool, found: list[Measured | None], tick: Tick
+) -> Iterator[Job]:
+    for at, pair in enumerate(pairs):
+        yield partial(_measure, at, pair, whole, found, tick)
+
+
+def _measure(at: int, pair: Pair, whole: bool, found: list[Measured | None], tick: Tick) -> None:
+    try:
+        found[at] = _requantized(pair, whole, tick) if _is_quantizing(pair) else None
+        if found[at] is None:
+            found[at] = _compared(pair, whole, tick)
+    except UnsupportedError:  # a type that NumPy lacks, blocks that gguf cannot decode
+        found[at] = None
+
+
+def _compared(pair: Pair, whole: bool, tick: Tick) -> Measured | None:
+    from weightkit.values.deltas import Sums, compare, is_numeric
+
+    a, b = pair.views
+    shape = a.info.shape if whole and a.info.shape == b.info.shape else ()
+    streams = zip(_tiles(a, pair), _tiles(b, pair), strict=True)
+    first = next(streams, None)
+    if first is None:
+        return Measured(Sums(), True, True, None, True)
+    if not all(is_numeric(tile.dtype) for tile in first):
+        return None
+    different = a.info.dtype.name != b.info.dtype.name
+    result = compare(_chained(first, streams), tick, shape, stop=not whole)
+    forward, backward = result.forward and different, result.backward and different
+    if pair.match is not None and pair.match.shift and not different:
+        forward = backward = not result.sums.changed
+    return Measured(result.sums, forward, backward, result.rank, whole or forward or backward)
+
+
+def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def _tiles(item: Item, pair: Pair) -> Iterator[Any]:
+    """The elements of one side; of the one that was converted, with what that adds."""
+    from weightkit.values.deltas import shifted
+    from weightkit.values.tiles import tiles
+
+    found = tiles(item.info, item.part.sources[item.info.data.file])
+    match = pair.match
+    if match is None or not match.shift or item.name != match.name:
+        return found
+    return (shifted(tile, match.shift) for tile in found)
+
+
+# Quantizing again
+
+
+def _is_quantizing(pair: Pair) -> bool:
+    """Whether one side has blocks that the other may have been quantized to."""
+    kinds = [item.info.dtype.kind for item in pair.views]
+    return sorted(kinds) == ["float", "quant"]
+
+
+def _requantized(pair: Pair, whole: bool, tick: Tick) -> Measured | None:
+    """None unless quantizing the one side gives the bytes of the other."""
+    from weightkit.values.requantize import same_blocks
+
+    a, b = pair.views
+    forward = b.info.dtype.kind == "quant"
+    plain, blocks = (a, b) if forward else (b, a)
+    source = blocks.part.sources[blocks.info.data.file]
+    if not same_blocks(_tiles(plain, pair), blocks.info, source):
+        return None
+    found = _compared(pair, True, tick) if whole else None
+    if found is None:
+        from weightkit.values.deltas import Sums
+
+        return Measured(Sums(), forward, not forward, None, False)
+    return found._replace(forward=forward, backward=not forward)

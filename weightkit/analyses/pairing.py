@@ -1,0 +1,187 @@
+"""Which tensor of one checkpoint is which of another: by name, prefix, name map, or content."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from weightkit.analyses.digests import Tick, parts_of, recorded_aliases, silent
+from weightkit.analyses.equality import Item, digests, why_unread
+from weightkit.architectures.ggml_maps import Correspondence, correspondences, slices
+from weightkit.errors import UnsupportedError
+from weightkit.opening import Checkpoint
+from weightkit.tensors import TensorInfo
+
+BY_NAME, BY_MAP, BY_PREFIX, BY_CONTENT = "name", "map", "prefix", "content"
+FEW = 8
+"""Names that a prefix is looked for with."""
+MANY = 100
+"""Tensors of the same content of which the one with the most likely name is looked for."""
+
+
+class Pair(NamedTuple):
+    """A tensor of A and the one of B that it is."""
+
+    a: Item
+    b: Item
+    how: str = BY_NAME
+    match: Correspondence | None = None
+    """Between a GGUF name and another one: what a conversion does to the values."""
+
+    @property
+    def views(self) -> tuple[Item, Item]:
+        """Both sides with their elements in the same order."""
+        if self.match is None:
+            return self.a, self.b
+        of = {self.match.name: self.match.view, self.match.flat: self.match.flat_view}
+        return self.a._replace(info=of[self.a.name]), self.b._replace(info=of[self.b.name])
+
+
+class Pairing(NamedTuple):
+    """All tensors of two checkpoints."""
+
+    pairs: list[Pair]
+    removed: list[Item]
+    added: list[Item]
+
+
+def items_of(checkpoint: Checkpoint) -> dict[str, Item]:
+    """Every tensor of the main set by name, of a pipeline those of all its parts.
+
+    Names that the metadata records as aliases stand for the tensor that is stored. Raises
+    UnsupportedError if there are none, or two have one name.
+    """
+    found: dict[str, Item] = {}
+    for prefix, part in parts_of(checkpoint):
+        own = {info.name: info for info in part.tensors}
+        for alias, name in [*recorded_aliases(part)]:
+            own[alias] = own[name]._replace(name=alias)
+        for name, info in own.items():
+            full = prefix + name
+            if full in found:
+                message = f"two tensors are called {full!r}"
+                raise UnsupportedError(message, path=part.path, code="WK613")
+            found[full] = Item(full, info, part)
+    if not found:
+        raise UnsupportedError("no tensors in it", path=checkpoint.path, code="WK604")
+    return found
+
+
+def pair_up(
+    a: Mapping[str, Item],
+    b: Mapping[str, Item],
+    formats: tuple[str, str],
+    by_content: bool = True,
+    jobs: int = 0,
+    tick: Tick = silent,
+) -> Pairing:
+    """Pair the tensors of two checkpoints; ``by_content`` reads what no name pairs."""
+    pairs = [Pair(a[name], b[name]) for name in a if name in b]
+    left = {name: item for name, item in a.items() if name not in b}
+    right = {name: item for name, item in b.items() if name not in a}
+    if formats[0] == "gguf" != formats[1]:
+        left = _unstacked(left, right)
+    elif formats[1] == "gguf" != formats[0]:
+        right = _unstacked(right, left)
+    pairs += _taken(_mapped(left, right, formats), left, right)
+    pairs += _taken(_prefixed(left, right), left, right)
+    if by_content:
+        found = _renamed([*left.values()], [*right.values()], jobs, tick)
+        pairs += _taken(found, left, right)
+    return Pairing(pairs, [*left.values()], [*right.values()])
+
+
+def _taken(pairs: Iterator[Pair], left: dict[str, Item], right: dict[str, Item]) -> Iterator[Pair]:
+    """The pairs, each taken off the two sides."""
+    for pair in [*pairs]:
+        left.pop(pair.a.name, None)
+        right.pop(pair.b.name, None)
+        yield pair
+
+
+# HF names and GGUF names
+
+
+def _unstacked(flat: Mapping[str, Item], other: Mapping[str, Item]) -> dict[str, Item]:
+    """The tensors of a GGUF with stacked experts one by one, as the other side may have them."""
+    found = {}
+    for item in flat.values():
+        for name, info in slices({item.name: item.info}, other).items():
+            found[name] = item._replace(name=name, info=info)
+    return found
+
+
+def _mapped(
+    left: Mapping[str, Item], right: Mapping[str, Item], formats: tuple[str, str]
+) -> Iterator[Pair]:
+    """Pairs of a GGUF file and a checkpoint that is none, by gguf's tables of names."""
+    if (formats[0] == "gguf") == (formats[1] == "gguf") or not left or not right:
+        return
+    swapped = formats[0] == "gguf"
+    flat, other = (left, right) if swapped else (right, left)
+    metadata = next(iter(flat.values())).part.metadata
+    found = correspondences(
+        {name: item.info for name, item in flat.items()},
+        {name: item.info for name, item in other.items()},
+        metadata,
+    )
+    for match in found:
+        mine, theirs = other[match.name], flat[match.flat]
+        yield Pair(*((theirs, mine) if swapped else (mine, theirs)), BY_MAP, match)
+
+
+# A prefix
+
+
+def _prefixed(left: Mapping[str, Item], right: Mapping[str, Item]) -> Iterator[Pair]:
+    """Pairs whose names differ by one prefix: ``module.``, ``model.``, ``base_model.model.``."""
+    longer, prefix = _prefix(left, right)
+    for name in [*left]:
+        other = prefix + name if longer == "b" else name.removeprefix(prefix)
+        if prefix and other != name and other in right:
+            yield Pair(left[name], right[other], BY_PREFIX)
+
+
+def _prefix(left: Mapping[str, Item], right: Mapping[str, Item]) -> tuple[str, str]:
+    """Which side has the longer names, and what they begin with; ("", "") if neither has."""
+    votes: Counter[tuple[str, str]] = Counter()
+    for side, short, long in (("b", left, right), ("a", right, left)):
+        for name in [*short][:FEW]:
+            votes.update(
+                (side, other[: -len(name)]) for other in long if other.endswith(f".{name}")
+            )
+    return votes.most_common(1)[0][0] if votes else ("", "")
+
+
+# Content
+
+
+def _renamed(left: Sequence[Item], right: Sequence[Item], jobs: int, tick: Tick) -> Iterator[Pair]:
+    """Pairs of the same content under two names; of several, the names that end most alike."""
+    left, right = ([i for i in side if not why_unread(i.info)] for side in (left, right))
+    shared = {_shape(item.info) for item in left} & {_shape(item.info) for item in right}
+    mine, theirs = ([i for i in side if _shape(i.info) in shared] for side in (left, right))
+    twins: dict[bytes, list[Item]] = {}
+    for item, digest in zip(theirs, digests(theirs, jobs, tick), strict=True):
+        twins.setdefault(digest, []).append(item)
+    for item, digest in zip(mine, digests(mine, jobs, tick), strict=True):
+        alike = twins.get(digest)
+        if alike:
+            best = max(alike[:MANY], key=lambda twin: _common_end(item.name, twin.name))
+            alike.remove(best)
+            yield Pair(item, best, BY_CONTENT)
+
+
+def _shape(info: TensorInfo) -> object:
+    return info.dtype.name, info.shape, info.layout
+
+
+def _common_end(one: str, other: str) -> int:
+    """How many characters two names end with alike."""
+    length = 0
+    for a, b in zip(reversed(one), reversed(other), strict=False):
+        if a != b:
+            break
+        length += 1
+    return length

@@ -1,0 +1,246 @@
+"""How far the elements of one tensor are from those of another, a pair of tiles at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import inf, isfinite, sqrt
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from weightkit.reports import Delta
+from weightkit.values.arrays import Array
+
+SKETCH = 64
+"""Columns of the random projections that a rank is looked for with; half as much can be found."""
+WIDEST = 1 << 16
+"""Rows or columns of a matrix whose rank is looked for: the projections must fit in memory."""
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a :class:`Delta` is made of; that of two tensors is the sum of both."""
+
+    elements: int = 0
+    changed: int = 0
+    max_abs: float = -inf
+    delta: float = 0.0
+    """Sums of squares, over elements that are finite on both sides."""
+    a: float = 0.0
+    b: float = 0.0
+    dot: float = 0.0
+    nonfinite: int = 0
+    other_nonfinite: int = 0
+
+    def add(self, other: Sums) -> None:
+        """Add what is known of further elements."""
+        self.max_abs = max(self.max_abs, other.max_abs)
+        for name in ("elements", "changed", "delta", "a", "b", "dot", "nonfinite"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.other_nonfinite += other.other_nonfinite
+
+    def report(self, rank: int | None = None) -> Delta:
+        """As figures; what no number stands for is None."""
+        cosine = _ratio(self.dot, sqrt(self.a) * sqrt(self.b))
+        return Delta(
+            self.elements,
+            self.changed,
+            self.max_abs if isfinite(self.max_abs) else None,
+            _ratio(sqrt(self.delta), sqrt(self.a)),
+            None if cosine is None else max(-1.0, min(1.0, cosine)),
+            self.nonfinite,
+            self.other_nonfinite,
+            rank,
+        )
+
+
+def _ratio(over: float, under: float) -> float | None:
+    found = over / under if under else inf
+    return found if isfinite(found) else None
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What comparing two tensors element by element gives."""
+
+    sums: Sums
+    forward: bool = True
+    """Whether B is A, rounded to B's type."""
+    backward: bool = True
+    """Whether A is B, rounded to A's type."""
+    rank: int | None = None
+
+
+def compare(
+    pairs: Iterable[tuple[Array, Array]],
+    tick: Callable[[int], Any],
+    shape: tuple[int, ...] = (),
+    stop: bool = False,
+) -> Comparison:
+    """Compare two streams of tiles of the same sizes.
+
+    ``shape`` of a matrix is that of both tensors, if the rank of the difference is to be found;
+    ``stop`` ends it as soon as neither side is the other rounded.
+    """
+    found = Comparison(Sums())
+    sketch = _Sketch(*shape) if len(shape) == 2 and _is_sketched(shape) else None
+    kind: Any = None
+    with np.errstate(all="ignore"):
+        for a, b in pairs:
+            _round(found, a, b)
+            if stop and not (found.forward or found.backward):
+                break
+            delta = _measure(found.sums, a, b)
+            if sketch is not None:
+                sketch.add(delta)
+            kind = b.dtype
+            tick(a.nbytes + b.nbytes)
+        if sketch is not None and found.sums.changed:
+            found.rank = sketch.rank(sqrt(found.sums.b) * _unit(kind))
+    return found
+
+
+def is_numeric(dtype: np.dtype[Any]) -> bool:
+    """Whether elements of this type can be subtracted: no text, bytes, times or records."""
+    return dtype.kind in "biufc" or dtype.name in _FLOATS
+
+
+_FLOATS = {
+    name
+    for name in dir(ml_dtypes)
+    if name.startswith(("bfloat", "float", "int", "uint"))
+    and isinstance(getattr(ml_dtypes, name), type)
+}
+
+
+def _wide(values: Array) -> Array:
+    """The same values in a type that NumPy itself computes with."""
+    return values.astype(np.float32) if values.dtype.name in _FLOATS else values
+
+
+def _round(found: Comparison, a: Array, b: Array) -> None:
+    """Whether one tile is the other in its own type."""
+    if a.dtype == b.dtype:
+        return
+    forward = found.forward and _equal(a.astype(b.dtype), b)
+    backward = found.backward and _equal(b.astype(a.dtype), a)
+    if not (_is_float(a) and _is_float(b)):  # a cut integer is no rounded one
+        forward = backward = forward and backward
+    found.forward, found.backward = forward, backward
+
+
+def _is_float(values: Array) -> bool:
+    return values.dtype.kind in "fc" or values.dtype.name in _FLOATS
+
+
+def _equal(a: Array, b: Array) -> bool:
+    return not _differing(_wide(a), _wide(b)).any()
+
+
+def _differing(a: Array, b: Array) -> Array:
+    """Where two arrays differ; NaN equals NaN."""
+    differs: Array = a != b
+    if a.dtype.kind in "fc" and b.dtype.kind in "fc":
+        differs &= ~((a != a) & (b != b))
+    return differs
+
+
+def _measure(sums: Sums, a: Array, b: Array) -> Array:
+    """Add a pair of tiles to the sums; the difference, with 0 where it is not finite."""
+    a, b = _wide(a), _wide(b)
+    changed = int(np.count_nonzero(_differing(a, b)))
+    sums.elements += a.size
+    sums.changed += changed
+    complex_ = "c" in (a.dtype.kind, b.dtype.kind)
+    kind: Any = np.complex128 if complex_ else np.float64
+    a, b = a.astype(kind), b.astype(kind)
+    finite = np.isfinite(a), np.isfinite(b)
+    sums.nonfinite += a.size - int(np.count_nonzero(finite[0]))
+    sums.other_nonfinite += b.size - int(np.count_nonzero(finite[1]))
+    both = finite[0] & finite[1]
+    if not both.all():
+        a[~both] = b[~both] = 0
+    sums.a += _dot(a, a)
+    sums.b += _dot(b, b)
+    sums.dot += _dot(a, b)
+    b -= a
+    if changed:
+        sums.delta += _dot(b, b)
+    if both.any():
+        sums.max_abs = max(sums.max_abs, float(np.abs(b).max()))
+    return b
+
+
+def _dot(a: Array, b: Array) -> float:
+    """The real part of the inner product; not by BLAS, whose threads would fight with ours."""
+    if a.dtype.kind == "c":
+        a, b = a.view(np.float64), b.view(np.float64)
+    return float(np.einsum("i,i->", a, b))
+
+
+def shifted(values: Array, shift: int) -> Array:
+    """With ``shift`` added as llama.cpp's conversion does: in f16 as f16, all else in f32."""
+    if values.dtype == np.float16:
+        return values + np.float16(shift)
+    return values.astype(np.float32) + np.float32(shift)
+
+
+# Rank
+
+
+def _is_sketched(shape: tuple[int, ...]) -> bool:
+    return min(shape) >= 2 * SKETCH and max(shape) <= WIDEST
+
+
+def _unit(dtype: np.dtype[Any]) -> float:
+    """Half the distance from 1 to the next number of a type: what rounding may change."""
+    if dtype.kind == "f" or dtype.name in _FLOATS:
+        return float(ml_dtypes.finfo(dtype).eps) / 2  # type: ignore[no-untyped-call]
+    return 0.5
+
+
+class _Sketch:
+    """A matrix between two random projections, which keeps its rank up to :data:`SKETCH`.
+
+    Halko, Martinsson and Tropp, Finding structure with randomness, 2011. The projections are the
+    same in every run.
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.columns = columns
+        draw = np.random.default_rng(1)
+        self.left = draw.standard_normal((rows, SKETCH), np.float32)
+        self.right = draw.standard_normal((columns, SKETCH), np.float32)
+        self.core = np.zeros((SKETCH, SKETCH))
+        self.at = 0
+
+    def add(self, delta: Array) -> None:
+        """Add the next elements of the matrix, in row-major order."""
+        if not delta.any():
+            self.at += delta.size
+            return
+        delta = delta.astype(np.float32)
+        while delta.size:
+            row, column = divmod(self.at, self.columns)
+            rows = delta.size // self.columns if not column else 0
+            taken = rows * self.columns if rows else min(delta.size, self.columns - column)
+            block = delta[:taken].reshape(max(rows, 1), -1)
+            projected = block @ self.right[column : column + block.shape[1]]
+            self.core += self.left[row : row + block.shape[0]].T @ projected
+            delta = delta[taken:]
+            self.at += taken
+
+    def rank(self, noise: float) -> int | None:
+        """Singular values that stand out of the rounding of one side; None for many, or none.
+
+        ``noise`` is the Frobenius norm that rounding may have. Projected, noise without structure
+        has singular values up to 2·√SKETCH times its norm.
+        """
+        if not np.isfinite(self.core).all():
+            return None
+        values = np.linalg.svd(self.core, compute_uv=False)
+        floor = max(2 * sqrt(SKETCH) * noise, 1e-5 * values[0])
+        found = int(np.count_nonzero(values > floor))
+        return found if 1 <= found <= SKETCH // 2 else None
