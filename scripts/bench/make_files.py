@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Write the files that scripts/bench/run.py measures with (needs torch; 10 s, 150 MB of disk).
+"""Write the files that scripts/bench/run.py measures with (needs torch; two minutes, 7 GB of disk).
 
     scripts/bench/make_files.py [DIR]
 
-The default is a RAM disk. Tensor data are holes where the format allows, so that the files of
-gigabytes take next to nothing. A file that is there already is kept.
+The default is a RAM disk. Tensor data are holes where their values do not matter, so that files
+of gigabytes take next to nothing. A file that is there already is kept.
 """
 
 from __future__ import annotations
@@ -282,6 +282,53 @@ def deepseek(folder: Path, shards: int = 138) -> None:
     (folder / "config.json").write_text(json.dumps(DEEPSEEK_CONFIG))
 
 
+# -- real values, for what copies or computes with them --
+
+
+def llama_shapes() -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of a llama of 1.1 B parameters (those of TinyLlama)."""
+    yield "model.embed_tokens.weight", (32_000, 2048)
+    for layer in range(22):
+        for part, shape in [
+            ("self_attn.q_proj", (2048, 2048)),
+            ("self_attn.k_proj", (256, 2048)),
+            ("self_attn.v_proj", (256, 2048)),
+            ("self_attn.o_proj", (2048, 2048)),
+            ("mlp.gate_proj", (5632, 2048)),
+            ("mlp.up_proj", (5632, 2048)),
+            ("mlp.down_proj", (2048, 5632)),
+            ("input_layernorm", (2048,)),
+            ("post_attention_layernorm", (2048,)),
+        ]:
+            yield f"model.layers.{layer}.{part}.weight", shape
+    yield "model.norm.weight", (2048,)
+    yield "lm_head.weight", (32_000, 2048)
+
+
+def llama(path: Path, **options: Any) -> None:
+    """2.2 GB of normally distributed BF16, as torch or safetensors saves them."""
+    import torch
+    from safetensors.torch import save_file
+
+    generator = torch.Generator().manual_seed(1)
+    held = {
+        name: torch.empty(shape, dtype=torch.bfloat16).normal_(generator=generator)
+        for name, shape in llama_shapes()
+    }
+    if path.name.endswith(".safetensors"):
+        save_file(held, path, metadata={"format": "pt"})
+    else:
+        torch.save(held, path, **options)
+
+
+def many_values(path: Path) -> None:
+    """20,000 tensors of 32 x 32 BF16."""
+    import torch
+
+    held = {name: torch.full((32, 32), 0.5, dtype=torch.bfloat16) for name in names(MANY)}
+    torch.save(held, path)
+
+
 FILES: dict[str, Callable[[Path], None]] = {
     "deepseek-v3": deepseek,
     "vocabulary.gguf": vocabulary_gguf,
@@ -296,6 +343,10 @@ FILES: dict[str, Callable[[Path], None]] = {
     "2GiB.safetensors": lambda path: write_safetensors(path, 200, 5_368_709),
     "1MiB.gguf": lambda path: pair_gguf(path, MIB),
     "1GiB.gguf": lambda path: pair_gguf(path, 1024 * MIB),
+    "llama.bin": llama,
+    "llama-legacy.pt": lambda path: llama(path, _use_new_zipfile_serialization=False),
+    "llama.safetensors": llama,
+    "many-values.bin": many_values,
 }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -44,8 +45,39 @@ with safe_open(sys.argv[1], framework="np") as file:
 """
 
 
+TORCH_CONVERT = """
+import sys, torch
+from safetensors.torch import save_file
+tensors = torch.load(sys.argv[1], map_location="cpu", weights_only=True)
+save_file(tensors, sys.argv[2], metadata={"format": "pt"})
+"""
+REFERENCE_CONVERT = """
+import sys, torch
+from collections import defaultdict
+from safetensors.torch import load_file, save_file
+loaded = torch.load(sys.argv[1], map_location="cpu", weights_only=True)
+shared = defaultdict(list)
+for name, tensor in loaded.items():
+    shared[tensor.untyped_storage().data_ptr()].append(name)
+for names in shared.values():
+    for name in sorted(names)[1:]:
+        del loaded[name]
+loaded = {name: tensor.contiguous() for name, tensor in loaded.items()}
+save_file(loaded, sys.argv[2], metadata={"format": "pt"})
+again = load_file(sys.argv[2])
+assert all(torch.equal(again[name], tensor) for name, tensor in loaded.items())
+"""
+TORCH_CAST = """
+import sys, torch
+from safetensors.torch import load_file, save_file
+tensors = load_file(sys.argv[1])
+save_file({name: tensor.to(torch.float16) for name, tensor in tensors.items()}, sys.argv[2])
+"""
+
+
 class Row(NamedTuple):
-    """One comparison. Words ``{file}`` and ``{other}`` of a command stand for paths."""
+    """One comparison. Words ``{file}`` and ``{other}`` of a command stand for paths, ``{out}`` for
+    one that is not there."""
 
     work: str
     ours: tuple[str, ...]
@@ -60,6 +92,8 @@ class Row(NamedTuple):
     peak_mib: float = 0
     """Our peak memory must be at most this."""
     note: str = ""
+    out: str = ""
+    """``{out}`` ends like this."""
 
 
 PYTHON = sys.executable
@@ -90,6 +124,45 @@ def growth(suffix: str) -> Row:
         extra_ms=30,
         peak_mib=60,
         note="against the same with 1 MiB",
+    )
+
+
+START_UP = 20
+"""MiB that the command takes before it does anything."""
+
+
+def moved(work: str, file: str, out: str, *options: str) -> Row:
+    """A conversion that copies bytes, beside ``cp``."""
+    ours = (*WEIGHTKIT, "convert", "{file}", "{out}", "--no-verify", *options)
+    return Row(
+        f"convert {work}, --no-verify",
+        ours,
+        ("cp", "-r", "{file}", "{out}"),
+        file,
+        ratio=1.25 if out == ".safetensors" and file.endswith(".bin") else 1.3,
+        figure="wall",
+        peak_mib=START_UP + 64,
+        note="against `cp`",
+        out=out,
+    )
+
+
+def converted(
+    work: str, script: str, file: str, ratio: float, peak: float, *options: str, note: str
+) -> Row:
+    """A conversion with everything that it does by default, beside a script."""
+    ours = (*WEIGHTKIT, "convert", "{file}", "{out}", *options)
+    theirs = (PYTHON, "-c", script, "{file}", "{out}")
+    return Row(
+        work,
+        ours,
+        theirs,
+        file,
+        ratio=ratio,
+        figure="wall",
+        peak_mib=START_UP + peak,
+        note=note,
+        out=".safetensors",
     )
 
 
@@ -199,6 +272,36 @@ ROWS = [
         peak_mib=150,
         note="on two cores, against `openssl dgst -sha256`",
     ),
+    moved("a `.bin` of 2.2 GB to safetensors", "llama.bin", ".safetensors"),
+    moved("a legacy `.pt` of 2.2 GB to safetensors", "llama-legacy.pt", ".safetensors"),
+    moved("a `.bin` of 2.2 GB to shards", "llama.bin", "", "--shard-size", "500MB"),
+    moved("a safetensors of 2.2 GB to shards", "llama.safetensors", "", "--shard-size", "500MB"),
+    converted(
+        "convert a `.bin` of 2.2 GB to safetensors, verified",
+        REFERENCE_CONVERT,
+        "llama.bin",
+        0.45,
+        64,
+        note="against torch: load, de-duplicate, save, reload, compare",
+    ),
+    converted(
+        "convert a `.bin` of 20,000 tensors to safetensors, verified",
+        TORCH_CONVERT,
+        "many-values.bin",
+        0.25,
+        64,
+        note="against `torch.load` and `save_file`",
+    ),
+    converted(
+        "cast a safetensors of 2.2 GB from BF16 to F16, verified",
+        TORCH_CAST,
+        "llama.safetensors",
+        0.5,
+        250,
+        "--dtype",
+        "f16",
+        note="against torch: load, `.to`, save",
+    ),
 ]
 
 
@@ -238,6 +341,15 @@ def run(command: tuple[str, ...]) -> Cost:
     return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024)
 
 
+def run_anew(command: tuple[str, ...], out: Path) -> Cost:
+    """Run a command whose output must not be there yet, and remove it."""
+    try:
+        return run(command)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+        out.unlink(missing_ok=True)
+
+
 def medians(costs: list[Cost]) -> Cost:
     return Cost(
         statistics.median(cost.cpu for cost in costs),
@@ -248,9 +360,11 @@ def medians(costs: list[Cost]) -> Cost:
 
 def measure(row: Row, folder: Path, runs: int) -> Answer:
     """Both sides in turn, once to warm up and then ``runs`` times."""
+    out = folder / f"out{Path(row.out).suffix}"
     paths = {"{file}": str(folder / row.file), "{other}": str(folder / row.other)}
+    paths["{out}"] = str(out)
     sides = [tuple(paths.get(word, word) for word in side) for side in (row.ours, row.theirs)]
-    taken = [[run(side) for side in sides] for _ in range(runs + 1)][1:]
+    taken = [[run_anew(side, out) for side in sides] for _ in range(runs + 1)][1:]
     ours, theirs = (medians([pair[side] for pair in taken]) for side in (0, 1))
     return Answer(row, ours, theirs)
 
