@@ -7,11 +7,12 @@ carries it out; nothing here reads a file.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from weightkit.dtypes import DType
 from weightkit.findings import Finding
+from weightkit.layouts import Layout
 from weightkit.tensors import TensorInfo
 
 MOVE, TURN, GATHER, INFLATE, CAST, DENSE = "move", "turn", "gather", "inflate", "cast", "dense"
@@ -42,13 +43,21 @@ class Step(NamedTuple):
         return self.dtype.nbytes_of(count)
 
 
-class PlannedFile(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
     """A weight file of the target; ``name`` is its path inside a folder, "" for a lone file."""
 
     name: str
     steps: tuple[Step, ...]
     metadata: tuple[tuple[str, str], ...]
-    nbytes: int
+    tensors: tuple[TensorInfo, ...] = field(compare=False, repr=False)
+    """What the writer was given: the tensors of the steps in their order, then tied names."""
+    layout: Layout = field(compare=False, repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+        return self.layout.size
 
 
 class Carried(NamedTuple):

@@ -79,14 +79,18 @@ def convert(
 
     wish, how = wish or Wish(), how or How()
     where = os.fspath(target)
-    with open_checkpoint(source, key=wish.key, **opening) as checkpoint:
+    checkpoint = open_checkpoint(source, key=wish.key, **opening)
+    try:
         if wish.provenance:
             metadata = (*provenance.provenance(checkpoint, wish), *wish.metadata)
             wish = replace(wish, metadata=metadata)
         made = planning.plan(checkpoint, where, wish, folder=is_folder(where, wish))
+        checkpoint = checkpoint.without_programs()  # they were judged; make room
         expect(made.nbytes)
         done = run(made, checkpoint, how)
         if not receipt:
             return done
         provenance.write_receipt(receipt, checkpoint, done, force=how.force)
         return replace(done, receipt=receipt)
+    finally:
+        checkpoint.close()

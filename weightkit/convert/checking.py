@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from weightkit.errors import VerifyError, WeightkitError
-from weightkit.layouts import Layout
 from weightkit.opening.examining import examine, fatal
 from weightkit.plans import PlannedFile
 from weightkit.source import Source
 from weightkit.tensors import FileIndex, TensorInfo
 
 
-def check_file(
-    path: str, planned: PlannedFile, tensors: Sequence[TensorInfo], layout: Layout
-) -> None:
+def check_file(path: str, planned: PlannedFile) -> None:
     """Raise VerifyError unless the file at ``path`` says what was planned.
 
     The bytes of the tensors are compared as they are moved; this proves that a reader finds them
     where they were put, under the names, types and shapes of the plan.
     """
     index = _reopened(path)
-    slots = dict(zip([item.name for item in tensors], layout.slots, strict=True))
+    tensors = planned.tensors
+    slots = dict(zip([item.name for item in tensors], planned.layout.slots, strict=True))
     found = {item.name: item for item in index.tensors}
     if found.keys() != slots.keys():
         raise _differs(path, f"it holds {len(found)} tensors instead of {len(slots)}")

@@ -32,6 +32,8 @@ Tick = Callable[[int], None]
 Piece = bytes | memoryview
 BUFFER = 1 << 18
 """Bytes compared at a time: both sides stay in the second-level cache."""
+SMALL = 1 << 15
+"""Up to so many bytes a chunk is read in one call on each side."""
 SENT = 8 << 20
 """Bytes that one call of ``sendfile`` moves: between two, an interrupt is heard."""
 TILE = 1 << 18
@@ -94,6 +96,11 @@ class Out:
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill ``buffer`` from ``offset`` on."""
         _fill(self.fd, buffer, offset, self.path)
+
+    def read(self, offset: int, nbytes: int) -> bytes:
+        """At most ``nbytes`` bytes at ``offset``."""
+        with os_errors(self.path):
+            return os.pread(self.fd, nbytes, offset)
 
     def sync(self) -> None:
         """Wait until the disk has it."""
@@ -204,6 +211,8 @@ class Mover:
 
     def _compared(self, tensor: Tensor, begin: int, start: int, nbytes: int) -> bytes:
         """The digest of a chunk of the source, whose copy is the same byte for byte."""
+        if nbytes <= SMALL:
+            return self._compared_at_once(tensor, begin, start, nbytes)
         hasher = sha256()
         source, path = tensor.source.fileno(), tensor.source.path
         mine, theirs = self._buffers()
@@ -218,6 +227,13 @@ class Mover:
                 raise self._differs(tensor, at + done)
             hasher.update(mine)
         return hasher.digest()
+
+    def _compared_at_once(self, tensor: Tensor, begin: int, start: int, nbytes: int) -> bytes:
+        held = tensor.source.pread(begin, nbytes)
+        at = tensor.slot.offset + start
+        if held != self.out.read(at, nbytes):
+            raise self._differs(tensor, at)
+        return sha256(held).digest()
 
     def _buffers(self) -> tuple[bytearray, bytearray]:
         if not hasattr(self._own, "buffers"):

@@ -27,6 +27,8 @@ def preferred(names: Iterable[str]) -> list[str]:
 
 def renaming(wish: Wish) -> Callable[[str], str]:
     """How the names of the source become those of the target."""
+    if not (wish.renames or wish.prefix or wish.strip_prefix):
+        return str
     exact = {old: new for old, new in wish.renames if "*" not in old}
     starred = [_starred(old, new) for old, new in wish.renames if "*" in old]
 

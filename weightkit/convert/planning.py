@@ -81,8 +81,8 @@ def _plan(checkpoint: Checkpoint, target: str, wish: Wish, folder: bool) -> Plan
         more, index = _files(part, prefix, steps, metadata, wish, kind, folder)
         files += more
         texts += index
-    found += [item for item in lossy.trust(checkpoint) if item.code == "WK648"]
-    said += [item for item in lossy.trust(checkpoint) if item.code == "WK649"]
+    for item in lossy.trust(checkpoint):
+        (found if item.code == "WK648" else said).append(item)
     if left:
         message = f"{len(left)} tensors are left out: {', '.join(left[:8])}"
         said.append(finding("WK647", message, path=checkpoint.path))
@@ -265,13 +265,14 @@ def _files(
     for number, shard in enumerate(shards, 1):
         name = shard_name(stem, _suffix(target, checkpoint), number, len(shards))
         held = _with_ties(metadata, shard, target)
-        layout = target.layout(target_tensors(shard, target), held)
+        tensors = _target_tensors(shard, target)
         files.append(
             PlannedFile(
                 os.path.join(where, name) if folder else "",
                 tuple(shard),
                 tuple(sorted(held.items())),
-                layout.size,
+                tensors,
+                target.layout(tensors, held),
             )
         )
     if len(files) == 1:
@@ -305,22 +306,27 @@ def _index(files: Sequence[PlannedFile]) -> str:
     return json.dumps(held, indent=2, sort_keys=True) + "\n"
 
 
-def target_tensors(steps: Iterable[Step], target: Target) -> list[TensorInfo]:
+def _target_tensors(steps: Sequence[Step], target: Target) -> tuple[TensorInfo, ...]:
     """The tensors of a target file as its writer sees them: all steps, then the tied names."""
-    listed = [*steps]
-    named = [(step.name, number) for number, step in enumerate(listed)]
-    if target.ties == TIED_BY_STORAGE:
-        named += [(tie, number) for number, step in enumerate(listed) for tie in step.ties]
-    return [
+    found = [
         TensorInfo(
-            name,
-            listed[number].dtype,
-            listed[number].shape,
-            Extent(0, number, listed[number].nbytes),
-            storage=str(number),
+            step.name,
+            step.dtype,
+            step.shape,
+            Extent(0, number, step.nbytes),
+            "little",
+            None,
+            str(number),
         )
-        for name, number in named
+        for number, step in enumerate(steps)
     ]
+    if target.ties == TIED_BY_STORAGE:
+        found += [
+            found[number]._replace(name=tie)
+            for number, step in enumerate(steps)
+            for tie in step.ties
+        ]
+    return tuple(found)
 
 
 # What goes into the header

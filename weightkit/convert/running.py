@@ -21,8 +21,7 @@ from weightkit.convert.places import (
     write_beside,
     write_whole,
 )
-from weightkit.convert.planning import checkpoints, target_tensors
-from weightkit.convert.targets import TARGETS
+from weightkit.convert.planning import checkpoints
 from weightkit.errors import AccessError, PlanError, VerifyError
 from weightkit.opening import Checkpoint
 from weightkit.plans import CastLoss, Conversion, Plan, PlannedFile, Written
@@ -92,9 +91,7 @@ class _Making:
 
     def file(self, planned: PlannedFile, path: str) -> None:
         """Write one weight file, read it back, and give it its name (in a folder)."""
-        target = TARGETS[self.plan.format]
-        tensors = target_tensors(planned.steps, target)
-        layout = target.layout(tensors, dict(planned.metadata))
+        tensors, layout = planned.tensors, planned.layout
         beside = f"{path}.part" if self.plan.folder else path
         if self.plan.folder and os.path.exists(beside):
             os.unlink(beside)
@@ -120,7 +117,7 @@ class _Making:
         finally:
             out.close()
         if self.how.verify:
-            check_file(beside, planned, tensors, layout)
+            check_file(beside, planned)
             for tensor in moved:
                 for name in (tensor.step.name, *tensor.step.ties):
                     self.digests[self.full_name(tensor.step.part, name)] = tensor.digest

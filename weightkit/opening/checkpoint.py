@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -125,6 +125,11 @@ class Checkpoint:
                 reason = "the values lie in nested compressed containers"
             raise source.error("WK603", reason, extent.offset, kind=UnsupportedError)
         return decode(source, extent)
+
+    def without_programs(self) -> Checkpoint:
+        """The same without what its files' programs said, which is the larger part of it."""
+        parts = tuple(part.without_programs() for part in self.parts)
+        return replace(self, examined=(), parts=parts)
 
     def close(self) -> None:
         """Close all files; reading opens them again."""
