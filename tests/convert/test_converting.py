@@ -565,3 +565,51 @@ def test_sizes(text: str, nbytes: int) -> None:
 def test_no_sizes(text: str) -> None:
     with pytest.raises(PlanError):
         parse_size(text)
+
+
+# .pt and .npz
+
+
+def test_back_to_torch_is_what_it_was(tmp_path: Path) -> None:
+    held = state_dict()
+    held["tied"] = held["layer.0.é"]
+    source = saved(tmp_path, held)
+    back = tmp_path / "back.pt"
+    convert(to_safetensors(source), back)
+    found = torch.load(back, weights_only=True)  # a file that this test made
+    assert found.keys() == held.keys()
+    assert all(raw(found[name]) == raw(want) for name, want in held.items())
+    assert found["tied"].data_ptr() == found["layer.0.é"].data_ptr()
+    assert identity(back) == identity(source)
+
+
+def test_a_pt_of_shards(tmp_path: Path) -> None:
+    folder = tmp_path / "bins"
+    convert(LLAMA, folder, Wish(format="pytorch", shard_nbytes=10_000))
+    names = sorted(os.listdir(folder))
+    assert names[1] == "pytorch_model-00001-of-00006.bin"
+    assert names[-1] == "pytorch_model.bin.index.json"
+    assert identity(folder) == identity(LLAMA)
+
+
+def test_npz_has_numpys_own_types_only(tmp_path: Path) -> None:
+    source = saved(tmp_path, {"a": torch.arange(3.0), "b": torch.ones(2, dtype=torch.bfloat16)})
+    target = tmp_path / "out.npz"
+    with pytest.raises(PlanError) as caught:
+        convert(source, target)
+    assert (caught.value.code, caught.value.tensor) == ("WK660", "b")
+    convert(source, target, Wish(dtypes=(parse_dtype_rule("b=f32"),)))
+    with np.load(target, allow_pickle=False) as held:
+        assert held["b"].tolist() == [1.0, 1.0]
+    convert(source, target, Wish(as_bytes=True), How(force=True))
+    assert identity(target) == identity(source)
+
+
+def test_npz_holds_ties_under_each_name(tmp_path: Path) -> None:
+    weight = torch.ones(2)
+    source = saved(tmp_path, {"a": weight, "b": weight})
+    done = convert(source, tmp_path / "out.npz")
+    assert [item.code for item in done.plan.notes] == ["WK652"]
+    with np.load(tmp_path / "out.npz", allow_pickle=False) as held:
+        assert {"a", "b"} <= set(held.files)
+    assert identity(tmp_path / "out.npz") == identity(source)

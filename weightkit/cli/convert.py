@@ -82,6 +82,7 @@ ACCEPTED = ("allow_lossy", "drop_non_tensors", "materialize", "allow_unsafe_sour
 @click.option("--receipt", metavar="FILE", help="Write a receipt (in-toto statement) of digests.")
 @_flag("--drop-non-tensors", "Accept that what is no tensor is left behind.")
 @_flag("--materialize", "Write sparse and quantized tensors as plain ones.")
+@_flag("--as-bytes", "Write types that an .npz lacks as raw bytes, and record what they are.")
 @_flag("--allow-lossy", "Accept every loss, overflowing casts too; not an unsafe source.")
 @_flag("--allow-unsafe-source", "Take the tensors of a source that scan calls unsafe.")
 @_flag("--dry-run", "Show the plan and write nothing.")
@@ -199,6 +200,7 @@ def _wish(asked: dict[str, Any], key: str | None) -> Wish:
         provenance=asked["provenance"],
         timestamp=asked["timestamp"],
         sidecar=asked["sidecar"] or "",
+        as_bytes=asked["as_bytes"],
         key=key,
         accepted=_accepted(asked),
     )

@@ -14,6 +14,7 @@ from weightkit.opening import Checkpoint
 from weightkit.plans import CAST, DENSE, Step
 from weightkit.rules import Faults, finding
 from weightkit.tensors import TensorInfo
+from weightkit.values import canonical
 
 CONSENT = {
     "WK640": ("--key", "--drop-non-tensors"),
@@ -103,20 +104,21 @@ def notes(
             to=first.dtype.name, count=len(narrowed), source=first.info.dtype.name
         )
         faults.add("WK651", message)
-    overlapping = _overlapping([step.info for step in steps])
+    held = {canonical.same_elements(step.info): step.info for step in steps if step.info.storage}
+    overlapping = _overlapping(held.values())
     if overlapping:
         faults.add("WK645", f"{overlapping} views that overlap are written whole")
-    if not target.ties and any(step.ties for step in steps):
+    if not target.ties and len(held) < sum(bool(step.info.storage) for step in steps):
         faults.add("WK652", "tied tensors are written under each of their names")
     yield from faults.all()
 
 
 def _overlapping(tensors: Iterable[TensorInfo]) -> int:
-    """How many tensors share some bytes of a storage with one of another step."""
+    """How many tensors share some bytes of their storage with another."""
     spans = sorted(
         (item.storage, item.data.file, item.data.offset, item.data.within, item.data.nbytes)
         for item in tensors
-        if item.storage
+        if item.numel
     )
     count = 0
     for before, after in pairwise(spans):

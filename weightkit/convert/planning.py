@@ -272,7 +272,7 @@ def _files(
                 tuple(shard),
                 tuple(sorted(held.items())),
                 tensors,
-                target.layout(tensors, held),
+                target.layout(tensors, held, wish.as_bytes),
             )
         )
     if len(files) == 1:
@@ -347,7 +347,7 @@ def _metadata(
             alias = isinstance(value, str) and value in names and key != "format"
             if key not in lost and key != ALIASES and not (alias and kind == "safetensors"):
                 kept[_key(kind, key)] = value if isinstance(value, str) else json.dumps(value)
-    if kind != "safetensors":
+    if kind != target.name == "safetensors":
         kept.setdefault("format", "pt")
     return {**kept, **dict(wish.metadata)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from weightkit.errors import PlanError
 from weightkit.layouts import Layout
@@ -14,16 +14,8 @@ from weightkit.tensors import TensorInfo
 TIED_BY_METADATA, TIED_BY_STORAGE, UNTIED = "metadata", "storage", ""
 
 
-class Writer(Protocol):
-    """What a room's writing module provides."""
-
-    def layout(self, tensors: Sequence[TensorInfo], metadata: Mapping[str, str]) -> Layout:
-        """Where everything goes; raises PlanError for what the format cannot hold."""
-        ...
-
-
 class Target(NamedTuple):
-    """A format as something to write."""
+    """A format as something to write; ``writer`` is a module with a ``layout``."""
 
     name: str
     suffixes: tuple[str, ...]
@@ -37,10 +29,17 @@ class Target(NamedTuple):
     """Whether it keeps text of ours."""
     sharded: bool
 
-    def layout(self, tensors: Sequence[TensorInfo], metadata: Mapping[str, str]) -> Layout:
-        """The layout of one file."""
-        module: Writer = import_module(self.writer)
-        return module.layout(tensors, metadata)
+    as_bytes: bool = False
+    """Whether types that it lacks can go as raw bytes, with a record of what they are."""
+
+    def layout(
+        self, tensors: Sequence[TensorInfo], metadata: Mapping[str, str], as_bytes: bool = False
+    ) -> Layout:
+        """The layout of one file; ``as_bytes`` means nothing to formats that cannot."""
+        module: Any = import_module(self.writer)
+        options = {"as_bytes": True} if as_bytes and self.as_bytes else {}
+        found: Layout = module.layout(tensors, metadata, **options)
+        return found
 
 
 TARGETS = {
@@ -64,7 +63,16 @@ TARGETS = {
             True,
             True,
         ),
-        Target("npz", (".npz",), "weightkit.formats.numpy.writing", "model", UNTIED, False, False),
+        Target(
+            "npz",
+            (".npz",),
+            "weightkit.formats.numpy.writing",
+            "model",
+            UNTIED,
+            True,
+            False,
+            as_bytes=True,
+        ),
     ]
 }
 _SPELT = {"pt": "pytorch", "pth": "pytorch", "bin": "pytorch", "torch": "pytorch", "numpy": "npz"}

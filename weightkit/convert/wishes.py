@@ -46,6 +46,8 @@ class Wish:
     provenance: bool = False
     timestamp: bool = False
     sidecar: str = ""
+    as_bytes: bool = False
+    """Whether types that numpy lacks may go into an .npz as raw bytes."""
     key: str | None = None
     accepted: frozenset[str] = frozenset()
 
