@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Mutate good files and look at what weightkit makes of them, for as long as you like.
+"""Mutate files, good and hostile, and look at what weightkit makes of them, as long as you like.
 
     scripts/fuzz.py [--seconds 60] [--iterations N] [--jobs 2] [--seed S] [--only WORD] [FILE...]
 
-Starts from fixtures/ and the hostile files of the tests, or from the files given. Each mutant must
-give an index or one typed error with file, code and offset, within 5 s and 300 MB, and must neither
-run a program, open a socket nor load a pickle. Whatever does not is kept, with its seed, in
-.fuzz/ and printed; exit status 1 then. The same seed, jobs and files give the same mutants.
+Starts from fixtures/, the hostile files of the tests and the attacks that scanners are scored on, or
+from the files given. Most mutants are scanned or inspected in memory, some as files, some by the
+command line. Each must give a report in which everything is in order, or one typed error with file,
+code and offset, within 5 s of processor time and 300 MB, and must neither run a program, open a
+socket nor load a pickle. Whatever does not is kept, with its seed, in .fuzz/ and printed; exit status
+1 then. The same seed, jobs and files give the same mutants. docs/fuzz.md holds what came of it.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ import resource
 import sys
 import tempfile
 import time
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import NamedTuple
@@ -31,10 +37,38 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import hostile
 
+from scripts.bench import attacks
+
 KEPT = ROOT / ".fuzz"
-FUSE = 4 << 30
-"""Address space of a worker: what would eat the machine dies of MemoryError instead."""
-GROWTH = hostile.MEMORY
+LARGEST = 1 << 13
+"""Bytes of a seed: a mutant of a larger one costs more time than it finds faults."""
+COSTLY = ("laughs-of-tensors.pt", "plain-numbers")
+"""Seeds that cost as much for what they hold; they have tests of their own."""
+NEWS = 60.0
+"""Seconds between two lines of a worker about how far it is."""
+
+
+class Seed(NamedTuple):
+    """What mutants are made from. ``kind`` groups the seeds; each group has its share of mutants."""
+
+    name: str
+    kind: str
+    content: bytes
+
+
+class Mutant(NamedTuple):
+    """A file that exists in memory only, until something is wrong with it."""
+
+    name: str
+    kind: str
+    content: bytes
+    folder: str
+    """Where it may be written."""
+
+    def written(self) -> Path:
+        path = Path(self.folder) / f"mutant{Path(self.name).suffix}"
+        path.write_bytes(self.content)
+        return path
 
 
 class Work(NamedTuple):
@@ -42,81 +76,298 @@ class Work(NamedTuple):
     seed: int
     seconds: float
     iterations: int
-    files: list[Path]
+    seeds: list[Seed]
 
 
 class Report(NamedTuple):
     worker: int
     done: int
-    indexes: int
-    errors: dict[str, int]
+    results: dict[str, int]
+    """How many mutants each way of looking had, of each kind; and what they came to."""
     crashes: list[str]
     """What was wrong and where the file is kept."""
-    peak: int
 
 
-def peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def limit_memory() -> None:
+    """From now on, more memory than a file may cost is a MemoryError, which nothing catches."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + hostile.MEMORY, resource.RLIM_INFINITY))
 
 
-def through_the_command(path: Path, *options: str) -> None:
-    """``weightkit inspect --json --tensors`` in this process: its exit status must be 0 or 3."""
+# Ways to look at a mutant. Each gives a word for what it came to.
+
+
+def scanned(mutant: Mutant) -> str:
+    """``scan``, in memory."""
+    from weightkit.analyses.scanning import scan_reader
+    from weightkit.source import Buffer
+
+    return in_order(scan_reader(Buffer(mutant.content, mutant.name)))
+
+
+def explained(mutant: Mutant) -> str:
+    """``scan --explain --json``, in memory."""
+    from weightkit.analyses.scanning import scan_reader
+    from weightkit.findings import ScanReport
+    from weightkit.render import scan
+    from weightkit.render.blocks import Wish
+    from weightkit.source import Buffer
+
+    found = scan_reader(Buffer(mutant.content, mutant.name), explain=True)
+    json.dumps(scan.to_json(ScanReport((found,)), Wish()))
+    return in_order(found)
+
+
+def in_order(found: object) -> str:
+    """The verdict of a scanned file, when everything that it says is as it should be."""
+    from weightkit.analyses.safety import VERDICTS
+    from weightkit.rules import RULES
+
+    assert found.verdict in VERDICTS, found.verdict
+    for item in found.findings:
+        assert item.code in RULES, item
+        assert item.message, item
+        assert item.offset is None or item.offset >= 0, item
+    return str(found.verdict)
+
+
+def inspected(mutant: Mutant) -> str:
+    """``inspect --tensors``, in memory, of whatever has tensors."""
+    from weightkit.analyses.inspection import inspect
+    from weightkit.opening import Checkpoint, examine
+    from weightkit.opening.shards import merge
+    from weightkit.rules import Faults
+    from weightkit.source import Buffer
+
+    source = Buffer(mutant.content, mutant.name)
+    found = examine(source)
+    indexes = [part.index for part in found.all() if part.index is not None]
+    for index in indexes:
+        sets = merge([index], Faults(mutant.name))
+        checkpoint = Checkpoint(mutant.name, index.format, (index,), sets, (source,), (found,))
+        inspect(checkpoint, rows=True)
+    return "index" if indexes else "no index"
+
+
+def opened(mutant: Mutant) -> str:
+    """``weightkit.open``, of a file."""
+    hostile.listing(mutant.written())
+    return "opened"
+
+
+def through_the_command(mutant: Mutant, words: Sequence[str]) -> str:
+    """The command line in this process: the exit status must be one that is documented.
+
+    What it writes is JSON, or text in which the file could not write on a terminal.
+    """
     from weightkit.cli import group
 
     out, err = io.StringIO(), io.StringIO()
     status: object = 0
-    words = ["inspect", "--json", "--tensors", *options, str(path)]
+    command = [*words, str(mutant.written())]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            group.main(words, prog_name="weightkit")
+            group.main(command, prog_name="weightkit")
         except SystemExit as end:
             status = end.code
-    if status not in (0, None, 2, 3) or "Traceback" in err.getvalue():
+    allowed = (0, 1, 3) if words[0] == "scan" else (0, None, 2, 3)
+    if status not in allowed or "Traceback" in err.getvalue():
         raise AssertionError(f"exit status {status}: {err.getvalue()[-300:]}")
-    json.loads(out.getvalue())
+    if "--json" in words:
+        json.loads(out.getvalue())
+    else:
+        said = set(out.getvalue()) - {"\n"}
+        assert not any(unicodedata.category(sign) in ("Cc", "Cf", "Cs") for sign in said)
+    return f"status {status or 0}"
 
 
-def leniently(path: Path) -> None:
-    """The same for what can be described in spite of everything."""
-    through_the_command(path, "--lenient")
+LOOKS: list[tuple[str, int, Callable[[Mutant], str]]] = [
+    ("scan", 600, scanned),
+    ("scan --explain", 60, explained),
+    ("inspect", 300, inspected),
+    ("open", 30, opened),
+    *(
+        (f"the command: {words}", share, partial(through_the_command, words=words.split()))
+        for words, share in (
+            ("scan --json", 3),
+            ("scan --explain", 2),
+            ("inspect --json --tensors", 3),
+            ("inspect --tensors", 1),
+            ("inspect --json --tensors --lenient", 2),
+        )
+    ),
+]
+"""Each with its share of a thousand mutants."""
 
 
-LOOKS = [None, None, None, None, through_the_command, leniently]
+# Mutants
+
+
+def text_line(chance: random.Random) -> bytes:
+    return chance.choice(
+        [b"os", b"0", b"1", b"-1", b"a b", b"'x'", b"\xff", b"collections", b"9" * 40]
+    )
+
+
+OPERANDS: dict[bytes, Callable[[random.Random], bytes]] = {
+    **dict.fromkeys([b"K", b"h", b"q", b"\x80", b"\x82"], lambda c: c.randbytes(1)),
+    **dict.fromkeys([b"M", b"\x83"], lambda c: c.randbytes(2)),
+    **dict.fromkeys([b"J", b"j", b"r", b"\x84"], lambda c: bytes([c.randrange(9), 0, 0, 0])),
+    **dict.fromkeys(
+        [b"U", b"C", b"\x8c", b"\x8a"], lambda c: b"\2" + c.choice([b"os", b"ab", b"\xff\0"])
+    ),
+    **dict.fromkeys(
+        [b"X", b"T", b"B", b"\x8b"], lambda c: b"\2\0\0\0" + c.choice([b"os", b"\xc3\xa4"])
+    ),
+    **dict.fromkeys(
+        [b"\x8d", b"\x8e", b"\x96"], lambda c: b"\2" + bytes(7) + c.choice([b"os", b"[]"])
+    ),
+    **dict.fromkeys(
+        [b"I", b"L", b"F", b"S", b"V", b"P", b"g", b"p"], lambda c: text_line(c) + b"\n"
+    ),
+    **dict.fromkeys([b"c", b"i"], lambda c: text_line(c) + b"\n" + text_line(c) + b"\n"),
+    b"G": lambda c: c.randbytes(8),
+    b"\x95": lambda c: bytes([c.randrange(256)]) + bytes(7),
+}
+"""An operand for each opcode that has one."""
+OPCODES = [
+    bytes([c])
+    for c in b"(012.]})\x8ftl\x85\x86\x87d\x91aesu\x90\x94\x93QR\x81\x92ob\x88\x89N\x97\x98"
+]
+OPCODES += list(OPERANDS)
+
+
+def opcodes(chance: random.Random) -> bytes:
+    """A few opcodes, each with an operand that can be read."""
+    made = (chance.choice(OPCODES) for _ in range(chance.choice((1, 2, 8, 30))))
+    return b"".join(code + OPERANDS[code](chance) if code in OPERANDS else code for code in made)
+
+
+def in_a_pickle(content: bytes, chance: random.Random) -> bytes:
+    """Opcodes at a place of a stream, or instead of what follows."""
+    place = chance.randrange(len(content) + 1)
+    return (
+        content[:place]
+        + opcodes(chance)
+        + content[place if chance.random() < 0.8 else len(content) :]
+    )
+
+
+def mutate(seed: Seed, chance: random.Random, folder: str) -> Mutant:
+    """Bytes are changed; pickles by opcodes too, and some are then put into a container."""
+    content, name = seed.content, seed.name
+    pickled = seed.kind == "pickle"
+    if pickled and chance.random() < 0.5:
+        content = in_a_pickle(content, chance)
+    else:
+        content = hostile.mutate(content, chance)
+    if pickled and chance.random() < 0.2:
+        suffix, wrap = chance.choice(list(attacks.CONTAINERS.values()))
+        content, name = wrap(content), f"mutant{suffix}"
+        if chance.random() < 0.5:
+            content = hostile.mutate(content, chance)
+    return Mutant(name, seed.kind, content, folder)
+
+
+# Seeds
+
+KINDS = {
+    "pickle": (".pkl", ".pickle", ".ckpt", ".data", ".dill"),
+    "torch": (".pt", ".pth", ".bin"),
+    "safetensors": (".safetensors",),
+    "gguf": (".gguf",),
+    "numpy": (".npy", ".npz"),
+    "archive": (".zip", ".tar", ".joblib", ".gz", ".7z", ".nemo", ".mar"),
+    "keras": (".keras", ".h5", ".hdf5"),
+    "graph": (".onnx", ".pb", ".tflite", ".meta"),
+    "text": (".json", ".yaml", ".yml", ".jinja", ".xml", ".pmml", ".toml", ".py"),
+}
+
+
+def kind_of(name: str) -> str:
+    return next((kind for kind, suffixes in KINDS.items() if name.endswith(suffixes)), "other")
+
+
+def origins() -> list[Seed]:
+    """Fixtures, hostile files and attacks that are small enough to change."""
+    files = [(path.name, path.read_bytes()) for path in hostile.seeds()]
+    files += [(item.name.replace("/", "-"), item.content) for item in attacks.everything()]
+    with tempfile.TemporaryDirectory(dir=ram_disk()) as folder:
+        for row in hostile.HOSTILE:
+            path = Path(folder) / row.name
+            row.build(path)
+            if path.stat().st_size <= LARGEST:
+                files.append((row.name, path.read_bytes()))
+            path.unlink()
+    return [
+        Seed(name, kind_of(name), content)
+        for name, content in files
+        if len(content) <= LARGEST and not name.startswith(COSTLY)
+    ]
+
+
+def grouped(seeds: list[Seed]) -> list[list[Seed]]:
+    kinds: dict[str, list[Seed]] = {}
+    for seed in seeds:
+        kinds.setdefault(seed.kind, []).append(seed)
+    return list(kinds.values())
+
+
+# Work
 
 
 def work(task: Work, answers: Queue[Report]) -> None:
     """Mutate until the time or the number is used up."""
-    resource.setrlimit(resource.RLIMIT_AS, (FUSE, FUSE))
-    hostile.judge(hostile.FIXTURES / "llama")
-    hostile.judge(hostile.FIXTURES / "llama", through_the_command)
-    hostile.forbid_side_effects()
-    contents = {path: path.read_bytes() for path in task.files}
-    end = time.monotonic() + task.seconds
-    done, indexes, errors, crashes = 0, 0, dict[str, int](), list[str]()
     with tempfile.TemporaryDirectory(dir=ram_disk()) as folder:
-        while time.monotonic() < end and done < task.iterations:
-            chance = random.Random(f"{task.seed}-{task.number}-{done}")
-            origin = chance.choice(task.files)
-            mutant = Path(folder) / f"mutant{origin.suffix}"
-            mutant.write_bytes(hostile.mutate(contents[origin], chance))
-            before = peak_memory()
-            verdict = hostile.judge(mutant, chance.choice(LOOKS))
-            done += 1
-            indexes += verdict.kind == "index"
-            if verdict.kind == "error":
-                errors[verdict.code] = errors.get(verdict.code, 0) + 1
-            grown = peak_memory() - before
-            if verdict.crashed or grown > GROWTH:
-                reason = verdict.reason if verdict.crashed else f"took {grown >> 20} MiB"
-                crashes.append(keep(mutant, origin, task, done - 1, reason))
-    answers.put(Report(task.number, done, indexes, errors, crashes, peak_memory()))
+        os.chdir(folder)  # nothing beside a mutant may be taken for a part of it
+        warm_up(folder)
+        limit_memory()
+        hostile.forbid_side_effects()
+        answers.put(fuzz(task, folder))
 
 
-def keep(mutant: Path, origin: Path, task: Work, iteration: int, reason: str) -> str:
+def warm_up(folder: str) -> None:
+    """Import what will be needed before imports are watched."""
+    for _, _, look in LOOKS:
+        hostile.judge(Mutant("a.safetensors", "", b"\2" + bytes(7) + b"{}", folder), look)
+
+
+def fuzz(task: Work, folder: str) -> Report:
+    """Make mutants and look at each."""
+    begun = told = time.monotonic()
+    groups, results = grouped(task.seeds), Counter[str]()
+    names, shares = [row[0] for row in LOOKS], [row[1] for row in LOOKS]
+    looks = {name: look for name, _, look in LOOKS}
+    done, crashes = 0, list[str]()
+    while (now := time.monotonic()) < begun + task.seconds and done < task.iterations:
+        chance = random.Random(task.seed << 40 | task.number << 32 | done)
+        mutant = mutate(chance.choice(chance.choice(groups)), chance, folder)
+        name = chance.choices(names, shares)[0]
+        outcome, verdict = judged(looks[name], mutant)
+        done += 1
+        results.update([f"look {name}", f"kind {mutant.kind}", f"came to {outcome}"])
+        if verdict.crashed:
+            crashes.append(keep(mutant, name, task, done - 1, verdict.reason))
+        if now - told > NEWS:
+            told = now
+            print(f"worker {task.number}: {done} mutants, {len(crashes)} crashes", flush=True)
+    return Report(task.number, done, results, crashes)
+
+
+def judged(look: Callable[[Mutant], str], mutant: Mutant) -> tuple[str, hostile.Verdict]:
+    """What a look came to, and whether that is as it should be."""
+    said: list[str] = []
+    verdict = hostile.judge(mutant, lambda item: said.append(look(item)))
+    return said[0] if said else verdict.code or verdict.kind, verdict
+
+
+def keep(mutant: Mutant, look: str, task: Work, iteration: int, reason: str) -> str:
     KEPT.mkdir(exist_ok=True)
-    name = f"{origin.stem}-{task.seed}-{task.number}-{iteration}{origin.suffix}"
-    (KEPT / name).write_bytes(mutant.read_bytes())
-    line = f"{name}: {reason}"
+    stem, suffix = Path(mutant.name).stem[:60], Path(mutant.name).suffix
+    name = f"{stem}-{task.seed}-{task.number}-{iteration}{suffix}"
+    (KEPT / name).write_bytes(mutant.content)
+    line = f"{name}: {look}: {reason}"
     print(line, flush=True)
     return line
 
@@ -125,32 +376,19 @@ def ram_disk() -> str | None:
     return "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
-def origins(folder: Path) -> list[Path]:
-    """Fixtures, and the hostile files that are small enough to change."""
-    files = hostile.seeds()
-    for row in hostile.HOSTILE:
-        path = folder / row.name
-        row.build(path)
-        if path.stat().st_size <= 1 << 16:
-            files.append(path)
-        else:
-            path.unlink()
-    return files
-
-
 def summary(reports: list[Report]) -> str:
-    done = sum(report.done for report in reports)
-    codes: dict[str, int] = {}
+    results = Counter[str]()
     for report in reports:
-        for code, count in report.errors.items():
-            codes[code] = codes.get(code, 0) + count
-    listed = ", ".join(f"{code} {count}" for code, count in sorted(codes.items()))
-    return (
-        f"{done} mutants: {sum(report.indexes for report in reports)} indexes, "
-        f"{sum(codes.values())} typed errors ({listed}), "
-        f"{sum(len(report.crashes) for report in reports)} crashes; "
-        f"peak {max(report.peak for report in reports) >> 20} MiB"
-    )
+        results.update(report.results)
+    lines = [
+        f"{sum(report.done for report in reports)} mutants, "
+        f"{sum(len(report.crashes) for report in reports)} crashes"
+    ]
+    for word in ("kind", "look", "came to"):
+        listed = sorted((name, n) for name, n in results.items() if name.startswith(f"{word} "))
+        shown = ", ".join(f"{name.removeprefix(word).strip()} {n}" for name, n in listed)
+        lines.append(f"{word}: {shown}")
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -160,25 +398,27 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, default=sys.maxsize, help="for each worker")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--only", default="", help="start from files with this in their path")
+    parser.add_argument(
+        "--only", default="", help="start from files with this in their name or kind"
+    )
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}, {arguments.jobs} workers", flush=True)
-    with tempfile.TemporaryDirectory(dir=ram_disk()) as folder:
-        files = arguments.files or origins(Path(folder))
-        files = [path for path in files if arguments.only in str(path)]
-        reports = fan_out(arguments, files)
+    seeds = [Seed(path.name, kind_of(path.name), path.read_bytes()) for path in arguments.files]
+    seeds = seeds or origins()
+    seeds = [seed for seed in seeds if arguments.only in seed.name or arguments.only in seed.kind]
+    reports = fan_out(arguments, seeds)
     print(summary(reports))
     if len(reports) < arguments.jobs:
         print(f"{arguments.jobs - len(reports)} workers died", file=sys.stderr)
     return 1 if len(reports) < arguments.jobs or any(r.crashes for r in reports) else 0
 
 
-def fan_out(arguments: argparse.Namespace, files: list[Path]) -> list[Report]:
+def fan_out(arguments: argparse.Namespace, seeds: list[Seed]) -> list[Report]:
     """The reports of all workers that came back."""
     context = multiprocessing.get_context("spawn")
     answers: Queue[Report] = context.Queue()
     tasks = [
-        Work(number, arguments.seed, arguments.seconds, arguments.iterations, files)
+        Work(number, arguments.seed, arguments.seconds, arguments.iterations, seeds)
         for number in range(arguments.jobs)
     ]
     workers = [context.Process(target=work, args=(task, answers)) for task in tasks]

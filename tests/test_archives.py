@@ -253,6 +253,19 @@ def test_no_local_header() -> None:
         assert caught.value.code == "WK408"
 
 
+def test_a_header_before_the_file_is_told_by_its_record() -> None:
+    """The directory is announced one byte further on, which moves every offset back."""
+    body, directory = ONE.header() + ONE.content, ONE.record(0)
+    zip_, _ = read(body + directory + end_record(1, len(directory), len(body) + 1))
+    (only,) = zip_.zipfile.members
+    assert only.header_offset == -1
+    assert only.place == only.record_offset >= 0
+    with pytest.raises(FormatError) as caught:
+        zip_.reader(only, Budget())
+    assert caught.value.code == "WK408"
+    assert caught.value.offset == only.place
+
+
 def test_overlap() -> None:
     """The whole content of one member is another (Fifield's bomb without its size)."""
     inner = replace(TWO, offset=33)

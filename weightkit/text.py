@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterable
 
 # C0, DEL, C1, the bidirectional and zero-width controls (a tensor name must not be able to move
-# the cursor, recolour the screen or reorder a line), and lone surrogates, which cannot be encoded.
+# the cursor, recolour the screen or reorder a line), tags, which no one sees, and lone surrogates,
+# which cannot be encoded.
 _UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f\ud800-\udfff]"
 )
 
 
@@ -23,6 +25,8 @@ def safe_text(text: str, limit: int = 4000) -> str:
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 

@@ -54,10 +54,15 @@ class Made(NamedTuple):
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", method) as archive:
+    with zipfile.ZipFile(held, "w") as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(dated(name), content, method)
     return held.getvalue()
+
+
+def dated(name: str) -> zipfile.ZipInfo:
+    """A member of 1980, so that the set is the same on every day."""
+    return zipfile.ZipInfo(name)
 
 
 def torch_archive(stream: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
@@ -85,11 +90,11 @@ def twice(stream: bytes) -> bytes:
     """An archive with two pickles of one name: readers differ in which they take."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
-        archive.writestr("m/data.pkl", stream)
+        archive.writestr(dated("m/data.pkl"), stream)
         archive._did_modify = True
         archive.NameToInfo.clear()
-        archive.writestr("m/data.pkl", b"\x80\x02}.")
-        archive.writestr("m/version", b"3\n")
+        archive.writestr(dated("m/data.pkl"), b"\x80\x02}.")
+        archive.writestr(dated("m/version"), b"3\n")
     return held.getvalue()
 
 
@@ -101,7 +106,7 @@ CONTAINERS: dict[str, tuple[str, Any]] = {
     "archive with a name twice": (".pt", twice),
     "zip in a zip": (".zip", lambda s: zipped({"inner.zip": zipped({"model.pkl": s})})),
     "tar": (".tar", lambda s: tarred("model.pkl", s)),
-    "gzip": (".joblib", gzip.compress),
+    "gzip": (".joblib", lambda s: gzip.compress(s, mtime=0)),
     "bzip2": (".joblib", bz2.compress),
     "xz": (".joblib", lzma.compress),
     "object array": (".npy", array),

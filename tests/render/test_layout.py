@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightkit.render import plain
-from weightkit.render.blocks import RIGHT, Bar, Column, Facts, Table
+from weightkit.render.blocks import RIGHT, Bar, Column, Facts, Lines, Table
 from weightkit.render.layout import cells, fold, place, unfolded
 from weightkit.render.surface import Surface
 
@@ -56,3 +56,6 @@ def test_a_long_cell_does_not_pad_the_others_when_piped() -> None:
 def test_text_of_files_cannot_move_the_cursor() -> None:
     blocks = [Facts([("\x1b[2J", "\x9b31m\r\n\u202e")])]
     assert plain.render(blocks, Surface()) == "\\x1b[2J  \\x9b31m\\x0d\\x0a\\u202e\n"
+    headed = [Lines(["\U000e0041"], "\x1b[2J"), Table([Column("")], [["a"]], "\x9b", "\x1b[2J")]
+    text = plain.render(headed, Surface())
+    assert text == "\\x1b[2J\n\\U000e0041\n\n\\x9b\na\n\\x1b[2J\n"

@@ -91,15 +91,22 @@ def _judged(paths: Sequence[str], explain: bool, jobs: int) -> Iterator[ScannedF
 def scan_file(path: str, *, explain: bool = False) -> ScannedFile:
     """Judge one file."""
     try:
-        with Source(path) as source, paused_collection():
-            examined = examine(source, tensors=False, look=_look)
-            found = (*findings(examined), *metadata_findings(examined, source))
+        with Source(path) as source:
+            scanned = scan_reader(source, explain=explain)
             source.check_unchanged()
-            texts = tuple(program_texts(examined)) if explain else ()
-            names = tuple(sorted(globals_named(examined)))
-            return ScannedFile(path, verdict(found), examined.format, found, texts, names)
+            return scanned
     except WeightkitError as error:
         return _refused(path, error)
+
+
+def scan_reader(source: Reader, *, explain: bool = False) -> ScannedFile:
+    """Judge the bytes of one file, wherever they are. Raises AccessError only."""
+    with paused_collection():
+        examined = examine(source, tensors=False, look=_look)
+        found = (*findings(examined), *metadata_findings(examined, source))
+        texts = tuple(program_texts(examined)) if explain else ()
+        names = tuple(sorted(globals_named(examined)))
+        return ScannedFile(source.path, verdict(found), examined.format, found, texts, names)
 
 
 def _refused(path: str, error: WeightkitError) -> ScannedFile:

@@ -57,6 +57,11 @@ class ZipMember(NamedTuple):
         return bool(self.flags & (ENCRYPTED | STRONG))
 
     @property
+    def place(self) -> int:
+        """Where to say that it is: at its record, if its header would lie before the file."""
+        return self.header_offset if self.header_offset >= 0 else self.record_offset
+
+    @property
     def is_directory(self) -> bool:
         """By its name, as both readers take it."""
         return self.raw_name.endswith(b"/")
@@ -215,7 +220,7 @@ class Zip:
         self, code: str, message: str, member: ZipMember, kind: type[WeightkitError] = FormatError
     ) -> WeightkitError:
         message = f"{member.name!r}: {message}"
-        return self.source.error(code, message, member.header_offset, kind=kind)
+        return self.source.error(code, message, member.place, kind=kind)
 
 
 def is_zip(source: Reader) -> bool:

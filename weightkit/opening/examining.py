@@ -210,7 +210,7 @@ class _Examiner:
         """The bytes of each member that can be had; the others are faults."""
         for member in members:
             if not self.budget.member():
-                faults.add("WK002", "too many members to examine", member.header_offset)
+                faults.add("WK002", "too many members to examine", member.place)
                 return
             try:
                 yield archive.reader(member, self.budget)

@@ -49,7 +49,7 @@ def _title(block: Title, surface: Surface) -> Iterator[str]:
 
 def _facts(block: Facts, surface: Surface) -> Iterator[str]:
     if block.title:
-        yield block.title
+        yield clean(block.title)
     rows = [(clean(label), clean(value)) for label, value in block.rows]
     indent = max((cells(label) for label, _ in rows), default=0) + GAP
     for label, value in rows:
@@ -60,15 +60,15 @@ def _facts(block: Facts, surface: Surface) -> Iterator[str]:
 
 def _table(block: Table, surface: Surface) -> Iterator[str]:
     if block.title:
-        yield block.title
+        yield clean(block.title)
     yield from table_lines(block, surface)
     if block.more:
-        yield block.more
+        yield clean(block.more)
 
 
 def _lines(block: Lines, surface: Surface) -> Iterator[str]:
     if block.title:
-        yield block.title
+        yield clean(block.title)
     for line in block.lines:
         yield from [clean(line)] if block.verbatim else _folded(clean(line), surface)
 

@@ -93,7 +93,7 @@ def examine_npz(source: Reader, archive: Zip, budget: Budget, faults: Faults) ->
         if member.is_directory or member is note:
             continue
         if not budget.member():
-            faults.add("WK002", "too many members to examine", member.header_offset)
+            faults.add("WK002", "too many members to examine", member.place)
             break
         array = _member(archive, member, budget, faults)
         if array is None:
@@ -137,7 +137,7 @@ class _Found:
         if tensor and chosen:
             if tensor.name in self.tensors:
                 message = f"two members are the array {tensor.name!r}"
-                faults.add("WK507", message, member.header_offset, tensor=tensor.name)
+                faults.add("WK507", message, member.place, tensor=tensor.name)
             self.tensors[tensor.name] = tensor
 
     def recast(self, recorded: dict[str, object]) -> None:
@@ -153,7 +153,7 @@ def _member(archive: Zip, member: ZipMember, budget: Budget, faults: Faults) -> 
     try:
         if archive.head(member, len(MAGIC)) != MAGIC:
             message = f"{member.name!r} is no array"
-            faults.add("WK506", message, member.header_offset, subject=member.name)
+            faults.add("WK506", message, member.place, subject=member.name)
             return None
         stored = member.method == 0
         source = archive.reader(member, budget) if stored else Packed(archive, member)
