@@ -48,6 +48,7 @@ from weightkit.analyses.trust.dangers import (
     SAFE_NAMES,
     TELLING_NAMES,
 )
+from weightkit.analyses.trust.shapes import numeric_function
 from weightkit.findings import Finding
 from weightkit.opening.examining import examine
 from weightkit.rules import RULES, finding
@@ -202,6 +203,7 @@ ARGUMENTS: dict[str, list[bytes]] = {
     "_new_object": [name("collections.OrderedDict")],
     "reconstructed": [name("collections.OrderedDict"), name("builtins.object"), NONE],
     "generator": [text("MT19937")],
+    "numeric_function": [text("numpy"), text("add")],
     "anything": [],
 }
 
@@ -246,6 +248,9 @@ def test_only_the_exact_name_is_trusted(key: tuple[str, str]) -> None:
 def test_shapes_of_arguments() -> None:
     odd = {
         "defaultdict with a function": call("collections.defaultdict", name("builtins.print")),
+        "a tuple of what never ends": new(
+            "builtins.tuple", call("builtins.range", number(1 << 30))
+        ),
         "a rebuild of a rebuild": call(
             "torch._tensor._rebuild_from_type_v2",
             name("torch._tensor._rebuild_from_type_v2"),
@@ -329,7 +334,9 @@ def test_harmful_and_safe_names() -> None:
 
 def test_the_tables_do_not_contradict_one_another() -> None:
     for module, last in TRUSTED:
-        assert (module, last) not in HARMFUL_NAMES
+        if (module, last) in HARMFUL_NAMES:  # trusted with the arguments that it is meant for alone
+            assert TRUSTED[module, last].call is numeric_function
+            assert not TRUSTED[module, last].mention
     assert not TELLING_NAMES.keys() & CALLED_NAMES.keys()
 
 

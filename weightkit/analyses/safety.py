@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from weightkit.analyses.decompile import call_text, expression
 from weightkit.analyses.stdlib import RENAMED_MODULES, RENAMED_NAMES
 from weightkit.analyses.trust import TRUSTED, Danger, Trust, danger
-from weightkit.analyses.trust.dangers import NESTED
+from weightkit.analyses.trust.dangers import HARMFUL_NAMES, NESTED
 from weightkit.analyses.trust.trusted import StateCheck
 from weightkit.findings import Finding
 from weightkit.programs import Blob, Call, Global, Group, Pairs, Persistent, Program, Text
@@ -42,6 +42,10 @@ _FILLS = frozenset(["APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"])
 
 _WITH_STATE = ("torch._tensor._rebuild_from_type", "torch._utils._rebuild_parameter_with_state")
 """They set the attributes that their fourth argument names."""
+
+
+_MAKES_CLASSES = ("builtins.type", "abc.ABCMeta", "enum.EnumMeta", "enum.EnumType")
+"""Called with a name, bases and a dict, they make a class with the methods in the dict."""
 
 
 class Name(NamedTuple):
@@ -139,6 +143,8 @@ class _Judgement:
         else:
             self.explained.add(target)
             self.say("WK810", call, f"calls {name.path}", subject=name.path)
+            if name.path in _MAKES_CLASSES and type(call.args) is tuple:
+                self.special(call, call.args, target)
 
     def computed_call(self, call: Call, target: Any) -> None:
         """A method that ``getattr(Class, "name")`` looks up is a dotted name; all else is hidden."""
@@ -173,10 +179,14 @@ class _Judgement:
             if call.kwargs is not None and not _is_empty(call.kwargs):
                 self.say("WK812", call, f"{name.path} with keywords", subject=name.path)
             return
-        if trust.new and call.opcode != "REDUCE":
+        if trust.new and call.opcode != "REDUCE" and args == ():
             return
         if name.path == "torch.storage._load_from_bytes" and type(args) is tuple:
             self.nested(call, args)
+            return
+        found = HARMFUL_NAMES.get(_split(name.path))
+        if found is not None:
+            self.dangerous(call, name.path, found)
             return
         self.say("WK812", call, f"{name.path} used in an odd way", subject=name.path)
 
@@ -316,8 +326,9 @@ class _Judgement:
         elif name.trust is None and name.path != "builtins.getattr":
             self.note("WK811", node, f"names {name.path}", name.path)
         elif name.trust is not None and not name.trust.mention and self.is_value(node):
-            message = f"hands {name.path} over to be called (deserialiser)"
-            self.note("WK802", node, message, name.path, NESTED.effect)
+            found = HARMFUL_NAMES.get(_split(name.path), NESTED)
+            message = f"hands {name.path} over to be called ({found.kind})"
+            self.note("WK802", node, message, name.path, found.effect)
 
     def is_value(self, wanted: Global) -> bool:
         """Whether a global stands anywhere but as what is called."""
@@ -363,6 +374,11 @@ def _class_of(made: Call) -> Global:
         first = made.args[0]
         return first if type(first) is Global else target
     return target
+
+
+def _split(path: str) -> tuple[str, str]:
+    module, _, name = path.rpartition(".")
+    return module, name
 
 
 def _is_class(name: str) -> bool:

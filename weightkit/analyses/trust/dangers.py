@@ -37,15 +37,15 @@ DANGEROUS_MODULES = _table(
         PROCESS,
         """os posix nt ntpath posixpath subprocess _posixsubprocess pty commands popen2 signal platform
         _aix_support _osx_support ce riscos os2 _winapi msvcrt winreg _winreg resource webbrowser
-        antigravity sched psutil sh pexpect fabric paramiko invoke plumbum docker kubernetes ansible win32api win32com win32process win32gui win32event comtypes pythoncom pywintypes pyautogui
+        antigravity sched uuid psutil sh pexpect fabric paramiko invoke plumbum docker kubernetes ansible win32api win32com win32process win32gui win32event comtypes pythoncom pywintypes pyautogui
         pynput keyboard pyperclip jupyter_client ipykernel nbconvert gevent eventlet twisted pwn pwnlib
-        nmap scapy impacket conda virtualenv twine poetry nvidia_smi""",
+        nmap scapy impacket conda virtualenv twine poetry nvidia_smi click typer fire pipenv tox nox""",
     ),
     (
         FILE,
         """shutil tempfile glob fileinput linecache zipfile tarfile io _io _pyio mmap fcntl filecmp gzip
         bz2 lzma zlib sqlite3 _sqlite3 dbm anydbm gdbm whichdb dumbdbm netrc configparser mailbox wave
-        aifc sunau csv tokenize pathlib2 nturl2path stat statvfs macpath""",
+        aifc sunau csv tokenize pathlib2 nturl2path stat statvfs macpath dotenv""",
     ),
     (
         NETWORK,
@@ -53,7 +53,8 @@ DANGEROUS_MODULES = _table(
         smtplib smtpd imaplib poplib nntplib telnetlib xmlrpc xmlrpclib SimpleXMLRPCServer
         BaseHTTPServer SimpleHTTPServer CGIHTTPServer cgi cgitb wsgiref asyncore asynchat select
         selectors requests urllib3 httpx aiohttp websockets websocket boto3 botocore ftputil s3fs gcsfs huggingface_hub pymongo redis kafka psycopg2
-        pymysql MySQLdb cx_Oracle openai anthropic flask uvicorn gunicorn streamlit gradio telnetlib3""",
+        pymysql MySQLdb cx_Oracle openai anthropic flask uvicorn gunicorn streamlit gradio telnetlib3 fsspec
+        smart_open botocore aiobotocore googleapiclient azure""",
     ),
     (
         CODE,
@@ -68,7 +69,7 @@ DANGEROUS_MODULES = _table(
     (
         IMPORT,
         """importlib imp _imp pkgutil runpy zipimport _frozen_importlib _frozen_importlib_external
-        modulefinder ihooks""",
+        modulefinder ihooks hydra""",
     ),
     (
         DEBUG,
@@ -106,7 +107,15 @@ DANGEROUS_PARTS = _table(
         PIL.ImageShow py._process tornado.process deepspeed.launcher accelerate.commands
         django.core.management matplotlib.texmanager matplotlib.dviread matplotlib.animation
         matplotlib.testing nltk.internals langchain.tools langchain.utilities langchain.agents
-        langchain_community.tools langchain_community.utilities""",
+        langchain_community.tools langchain_community.utilities accelerate.utils.launch
+        accelerate.utils.environment PIL.EpsImagePlugin matplotlib.font_manager matplotlib.sphinxext
+        numba.misc numba.scripts numba.pycc torch.cuda._memory_viz torch.utils._get_clean_triton
+        torch._strobelight torch.distributed._symmetric_memory torch.distributed.flight_recorder
+        jax._src.environment_info jax._src.clusters transformers.testing_utils transformers.cli
+        transformers.commands lightning.pytorch.accelerators pytorch_lightning.accelerators
+        mlflow.server mlflow.projects mlflow.models.container mlflow.models.docker_utils mlflow.sagemaker mlflow.agent
+        mlflow.assistant pandas._config.localization skops.cli wandb.sdk.launch wandb.cli
+        xarray.util.print_versions""",
     ),
     (
         CODE,
@@ -119,7 +128,12 @@ DANGEROUS_PARTS = _table(
         torch.autograd.profiler torch.contrib torch.utils.mobile_optimizer pandas.eval
         pandas.core.computation pandas._testing scipy.weave scipy._lib._testutils omegaconf.resolvers
         PIL.ImageMath cupy.cuda.compiler pycuda.compiler werkzeug.debug transformers.agents
-        transformers.tools numpy.core.function_base numpy._core.function_base""",
+        transformers.tools numpy.core.function_base numpy._core.function_base torch.export._unlift
+        torch._higher_order_ops torch._library torch._native numba.core numba.parfors numba.stencils
+        numba.experimental numba.cloudpickle nltk.decorators nltk.redos astropy.extern.ply
+        astropy.utils.codegen scipy._lib._bunch scipy._lib.array_api_compat scipy.optimize._nonlin
+        sklearn.externals.array_api_compat sklearn.utils._testing sklearn.utils.estimator_checks
+        tensorflow.autograph tensorflow.python.autograph mlflow.genai networkx.lazy_imports""",
     ),
     (
         FILE,
@@ -130,25 +144,34 @@ DANGEROUS_PARTS = _table(
         sklearn.datasets tensorflow.io keras.utils pyarrow.fs pyarrow.dataset pyarrow.parquet
         pyarrow.csv pyarrow.json pyarrow.orc pyarrow.feather pyarrow.ipc h5py onnx cv2 lxml nltk.data
         PIL.ImageGrab imageio tables torch.utils.tensorboard torch.utils.file_baton
-        tensorflow.python.lib.io torch.contrib._tensorboard_vis""",
+        tensorflow.python.lib.io torch.contrib._tensorboard_vis tensorflow.python.platform.gfile
+        torch.utils.model_dump scipy.datasets statsmodels.datasets torchvision.datasets.utils
+        keras.src.utils.file_utils keras.src.utils.python_utils keras.src.utils.torch_utils""",
     ),
     (
         NETWORK,
         """torch.hub torch.utils.model_zoo torch.distributed.rpc transformers.utils.hub
         transformers.utils.import_utils transformers.pipelines nltk.downloader pyarrow.flight
-        django.db""",
+        django.db google.cloud google.auth mlflow.store mlflow.artifacts mlflow.tracking
+        diffusers.utils.remote_utils wandb.apis""",
     ),
     (
         IMPORT,
         """torch.package transformers.dynamic_module_utils hydra.utils hydra._internal
-        django.utils.module_loading werkzeug.utils pydantic.utils""",
+        django.utils.module_loading werkzeug.utils pydantic.utils lightning.pytorch.cli
+        lightning.fabric.cli pytorch_lightning.cli diffusers.utils.dynamic_modules_utils
+        diffusers.pipelines.pipeline_loading_utils diffusers.modular_pipelines omegaconf._utils._get_class
+        scipy._lib._uarray._backend transformers.models.auto.auto_factory keras.config keras.src.config
+        keras.src.saving.serialization_lib jax._src.lazy_loader datasets.streaming torch._logging
+        sklearn.utils.discovery mlflow.utils""",
     ),
     (NATIVE, "torch._ops torch.ops torch.classes torch._classes torch._C numpy.ctypeslib"),
     (
         NESTED,
         """torch.utils.show_pickle torch.serialization torch.storage sklearn.externals.joblib
         tensorflow.keras.models keras.models keras.saving pyarrow.serialization mlflow.pyfunc
-        numpy.core._methods""",
+        numpy.core._methods keras.src.saving.saving_lib keras.src.saving.saving_api
+        keras.src.legacy.saving mlflow.sklearn mlflow.pytorch mlflow.langchain""",
     ),
 )
 """Parts of packages that are otherwise only unknown."""
@@ -161,7 +184,7 @@ HARMLESS_PARTS = frozenset(
 """Parts of dangerous ones that only compute or hold data."""
 
 HARMLESS_STDLIB = frozenset(
-    """collections datetime _datetime _pydatetime decimal _decimal _pydecimal fractions uuid array enum
+    """collections datetime _datetime _pydatetime decimal _decimal _pydecimal fractions array enum
     ipaddress zoneinfo random _random numbers re _sre sre_compile copyreg time argparse optparse
     pathlib pathlib._local _codecs codecs calendar statistics heapq bisect textwrap math cmath hashlib
     _hashlib UserDict UserList UserString sets abc json struct graphlib colorsys __main__ itertools
@@ -173,13 +196,6 @@ COMMON_NAMES = frozenset(["test"])
 """Names of the standard library that people's own modules have too: dangerous only further down."""
 
 HARMFUL_NAMES: dict[tuple[str, str], Danger] = {
-    ("uuid", name): PROCESS
-    for name in """_get_command_stdout _find_mac_near_keyword _find_mac_under_heading
-    _find_mac_next_lines _find_mac _ifconfig_getter _ip_getter _arp_getter _lanscan_getter
-    _netstat_getter _ipconfig_getter _netbios_getter getnode _popen""".split()
-}
-"""What does act, in modules that are otherwise harmless or unknown."""
-HARMFUL_NAMES |= {
     ("typing", "get_type_hints"): CODE,
     ("typing", "ForwardRef"): CODE,
     ("typing", "_eval_type"): CODE,
@@ -229,6 +245,38 @@ HARMFUL_NAMES |= {
     ("cupy", "RawKernel"): NATIVE,
     ("pandas", "eval"): CODE,
     ("pandas", "read_pickle"): NESTED,
+    ("numpy.core", "_ufunc_reconstruct"): IMPORT,
+    ("numpy._core", "_ufunc_reconstruct"): IMPORT,
+    ("numpy", "recfromcsv"): FILE,
+    ("numpy", "recfromtxt"): FILE,
+    ("time", "sleep"): OTHER,
+    ("decimal", "setcontext"): INTERPRETER,
+    ("re", "sub"): APPLY,
+    ("re", "subn"): APPLY,
+    ("re", "Scanner"): APPLY,
+    ("zoneinfo", "available_timezones"): FILE,
+    ("transformers.utils", "cached_file"): NETWORK,
+    ("tensorflow", "py_function"): CODE,
+    ("tensorflow", "numpy_function"): CODE,
+    ("torch.utils._pytree", "enum_object_hook"): IMPORT,
+}
+"""What does act, in modules that are otherwise harmless or unknown."""
+HARMFUL_NAMES |= {
+    ("itertools", name): APPLY
+    for name in ("accumulate", "dropwhile", "filterfalse", "groupby", "takewhile")
+}
+HARMFUL_NAMES |= {("heapq", name): APPLY for name in ("merge", "nlargest", "nsmallest")}
+
+_PATHS = ("Path", "PosixPath", "WindowsPath")
+_TOUCHING = """absolute chmod copy copy_into cwd exists expanduser glob group hardlink_to home is_block_device
+is_char_device is_dir is_fifo is_file is_mount is_socket is_symlink iterdir lchmod link_to lstat mkdir
+move move_into open owner read_bytes read_text readlink rename replace resolve rglob rmdir samefile stat
+symlink_to touch unlink walk write_bytes write_text""".split()
+DANGEROUS_PARTS |= {
+    f"{module}.{path}.{method}": FILE
+    for module in ("pathlib", "pathlib._local")
+    for path in _PATHS
+    for method in _TOUCHING
 }
 
 SAFE_NAMES: dict[str, frozenset[str]] = {
@@ -257,6 +305,8 @@ SAFE_NAMES: dict[str, frozenset[str]] = {
         "_weakrefset": "WeakSet",
         "signal": "Signals Handlers Sigmasks",
         "platform": "uname_result",
+        "uuid": """UUID SafeUUID uuid3 uuid4 uuid5 uuid6 uuid7 uuid8 NAMESPACE_DNS NAMESPACE_URL
+        NAMESPACE_OID NAMESPACE_X500""",
         "os": "PathLike stat_result terminal_size fspath",
         "posix": "stat_result",
         "zoneinfo": "ZoneInfo._unpickle",
@@ -303,7 +353,8 @@ TELLING_NAMES = _table(
         """eval exec execfile runcode runsource run_string run_code run_path run_module runctx runcall
         run_script literal_eval exec_module exec_in safe_eval sympify parse_expr eval_expr lambdify
         create_function FunctionType CodeType LambdaType reduce_graph_module
-        reduce_deploy_graph_module reduce_package_graph_module execWrapper""",
+        reduce_deploy_graph_module reduce_package_graph_module execWrapper _attach_methods
+        _attach_argparser_methods py_func numba_unpickle""",
     ),
     (
         IMPORT,
@@ -340,7 +391,7 @@ CALLED_NAMES = _table(
     (NESTED, "load loads load_model from_pickle deserialize load_from_checkpoint pickle_loads"),
     (NETWORK, "download download_url fetch from_pretrained from_hub pipeline clone_from"),
     (FILE, "open memmap read_file write_file from_file _new_shared_fd _new_shared_filename"),
-    (APPLY, "apply apply_ map_ partial reduce starmap map filter"),
+    (APPLY, "apply apply_ map_ partial reduce starmap map filter parse_args parse_known_args"),
     (THREAD, "Thread Process Timer Pool"),
 )
 """The same for names that classes and functions of any package have: dangerous when called."""
@@ -358,7 +409,7 @@ CALLED_WORDS = _table(
     (
         FILE,
         """open write save dump delete remove rmtree unlink rename chmod mkdir makedirs rmdir touch
-        truncate read drop""",
+        truncate read drop savez""",
     ),
     (NATIVE, "dlopen dll"),
     (APPLY, "apply call invoke vectorize frompyfunc fromfunction callback"),
@@ -381,6 +432,7 @@ ALIASES = frozenset(
     """os posix nt sys subprocess builtins __builtin__ shutil socket importlib imp runpy ctypes pty
     pickle cPickle marshal pathlib io tempfile commands pkgutil webbrowser urllib urllib2 requests
     pdb bdb codeop operator functools threading multiprocessing asyncio gc inspect ast
-    linecache zipimport""".split()
+    linecache zipimport platform zipfile tarfile fileinput faulthandler atexit fcntl mmap sysconfig
+    bltns""".split()
 )
 """Modules that others import and so can be reached through: ``random._os`` is os."""

@@ -45,7 +45,8 @@ def danger(module: str, name: str, called: bool = True) -> Danger | None:
     if (module, name) in HARMFUL_NAMES:
         only_named = not called and (module, name) in NAMED_ONLY
         return None if only_named else HARMFUL_NAMES[module, name]
-    return _of_module(module) or DANGEROUS_PARTS.get(f"{module}.{name}") or _told(name, called)
+    by_place = _of_module(module) or DANGEROUS_PARTS.get(f"{module}.{name}")
+    return by_place or _reached(module, name) or _told(name, called)
 
 
 def _of_module(module: str) -> Danger | None:
@@ -63,6 +64,12 @@ def _of_module(module: str) -> Danger | None:
     if top in COMMON_NAMES:
         harmless = not module.startswith(f"{top}.test_")
     return OTHER if top in STDLIB and not harmless else None
+
+
+def _reached(module: str, name: str) -> Danger | None:
+    """What one module of the standard library imports of another: ``uuid.platform``."""
+    inside = module.partition(".")[0] in STDLIB and name.strip("_") in STDLIB
+    return _of_module(name.strip("_")) if inside else None
 
 
 def _told(name: str, called: bool) -> Danger | None:
@@ -92,8 +99,9 @@ def _worded(name: str) -> Danger | None:
 def _walked(module: str, parts: list[str], called: bool) -> Danger | None:
     """The danger of a dotted name: of the module or any part on the way."""
     found = _of_module(module)
-    if found is not None and parts[0] not in SAFE_NAMES.get(module, ()):
-        return found
+    only_data = parts[0] in SAFE_NAMES.get(module, ())
+    if found is not None and not (only_data and module.partition(".")[0] not in STDLIB):
+        return found  # a class of the standard library may be data; its methods act
     first = danger(module, parts[0], called) or _told(parts[0].lstrip("_"), called)
     if first is not None:
         return first

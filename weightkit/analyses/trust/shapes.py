@@ -129,5 +129,20 @@ def _is_of(value: Any, prefix: str) -> bool:
     return type(value) is Global and value.path.startswith(prefix)
 
 
+def numeric_function(args: tuple[Any, ...]) -> bool:
+    """``_ufunc_reconstruct(module, name)``, which imports: only of modules that hold ufuncs."""
+    if len(args) != 2 or not all(isinstance(item, str) for item in args):
+        return False
+    return str(args[0]) in UFUNCS and str(args[1]).isidentifier()
+
+
+UFUNCS = {"numpy", "scipy.special", "scipy.special._ufuncs"} | {
+    f"numpy.{core}.{module}"
+    for core in ("core", "_core")
+    for module in ("umath", "_multiarray_umath")
+}
+"""Modules of which ``_ufunc_reconstruct`` may look names up."""
+
+
 def class_first(args: tuple[Any, ...]) -> bool:
     return bool(args) and type(args[0]) is Global

@@ -187,6 +187,12 @@ TRUSTED: dict[tuple[str, str], Trust] = {
         (f"numpy.{core}.numeric", "_frombuffer"): Trust(_ARRAY, call=arrays.from_buffer)
         for core in ("core", "_core")
     },
+    **{
+        (f"numpy.{core}", "_ufunc_reconstruct"): Trust(
+            "looks a numeric function up", call=shapes.numeric_function, mention=False
+        )
+        for core in ("core", "_core")
+    },
     ("numpy", "ndarray"): Trust("names the array type", mention=True),
     ("numpy", "dtype"): Trust("an element type", call=arrays.dtype, build=True, state=arrays.dtype_state),
     **_values("a scalar type", "numpy", *(
