@@ -28,6 +28,7 @@ LAYERS: list[tuple[str, ...]] = [
         "programs",
         "findings",
         "reports",
+        "statistics",
         "rules",
         "text",
         "collecting",

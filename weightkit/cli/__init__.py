@@ -16,6 +16,7 @@ COMMANDS = {
     "scan": "Say whether loading a file would do harm, without loading it.",
     "checksum": "Digest files, as sha256sum does, and write manifests.",
     "id": "Print the content id: equal for the same weights in any format.",
+    "stats": "Say what the values are like: ranges, moments, histograms, NaN, dead rows, copies.",
     "verify": "Check files against a manifest, checksums, or another checkpoint.",
     "diff": "Say what differs between two checkpoints of any formats.",
     "convert": "Write a checkpoint in another form, and prove that it is the same.",

@@ -28,7 +28,14 @@ class Bar(NamedTuple):
     fraction: float
 
 
-Cell = str | Text | Bar
+class Spark(NamedTuple):
+    """A histogram as a row of small bars, as many as there is room for; as for Bar, on terminals."""
+
+    counts: Sequence[int]
+
+
+Drawn = Bar | Spark
+Cell = str | Text | Drawn
 
 
 class Column(NamedTuple):
@@ -102,7 +109,7 @@ def listed(
 
 
 def text_of(cell: Cell) -> str:
-    """The text of a cell; a bar has none."""
+    """The text of a cell; what is drawn has none."""
     if isinstance(cell, str):
         return cell
     return cell.text if isinstance(cell, Text) else ""

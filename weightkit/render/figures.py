@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+
+from weightkit.render.blocks import Drawn, Spark
 
 UNKNOWN = "unknown"
 
 _THOUSANDS = ["", " K", " M", " B", " T", " P"]
 _BINARY = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_HEIGHTS = " ▁▂▃▄▅▆▇█"
 
 
 def exact(number: int | None) -> str:
@@ -79,6 +83,28 @@ def bar(fraction: float, width: int) -> str:
         eighths = max(eighths, 1)
     whole, rest = divmod(eighths, 8)
     return "█" * whole + (_EIGHTHS[rest] if rest else "")
+
+
+def drawn(cell: Drawn, width: int) -> str:
+    """A bar or a histogram in ``width`` cells."""
+    return spark(cell.counts, width) if isinstance(cell, Spark) else bar(cell.fraction, width)
+
+
+def spark(counts: Sequence[int], width: int) -> str:
+    """A row of bars, one for each count, or for two, four, ... of them; the highest fills a cell."""
+    while len(counts) > width:
+        counts = [*map(sum, zip_longest(counts[::2], counts[1::2], fillvalue=0))]
+    highest = max(counts, default=0)
+    return "".join(_HEIGHTS[-(-8 * count // highest)] if count else " " for count in counts)
+
+
+def real(value: float | None) -> str:
+    """``-0.01994``: four digits of a number, all of an integer; ``–`` for what is unknown."""
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return exact(value)
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1_000_000 else f"{value:.4g}"
 
 
 def shape(dims: Iterable[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from weightkit.render.blocks import RIGHT, Bar, Cell, Column, Table, Text, text_of
+from weightkit.render.blocks import RIGHT, Cell, Column, Drawn, Table, Text, text_of
 from weightkit.text import safe_text
 
 GAP = 2
@@ -40,7 +40,7 @@ def unfolded(table: Table) -> list[list[str]]:
 
 
 def _padded(column: Column, here: list[Cell]) -> list[str]:
-    if any(isinstance(cell, Bar) for cell in here):
+    if any(isinstance(cell, Drawn) for cell in here):
         return []
     texts = [cell if isinstance(cell, str) else text_of(cell) for cell in here]
     whole = "".join(texts)
@@ -118,7 +118,7 @@ def _cleaned(cell: Cell) -> Cell:
 def _natural(table: Table, at: int) -> Placed:
     column = table.columns[at]
     here = [row[at] for row in table.rows]
-    bar = any(isinstance(cell, Bar) for cell in here)
+    bar = any(isinstance(cell, Drawn) for cell in here)
     widest = _BAR_MIN if bar else max((cells(text_of(cell)) for cell in here), default=0)
     return Placed(at, column, max(widest, cells(column.title)) if widest else 0, bar)
 

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from weightkit.render import figures
-from weightkit.render.blocks import Bar, Block, Cell, Facts, Lines, Table, Title, text_of
+from weightkit.render.blocks import Block, Cell, Drawn, Facts, Lines, Table, Title, text_of
 from weightkit.render.layout import GAP, Placed, cells, clean, cleaned, fold, pad, place, unfolded
 from weightkit.render.surface import Surface, to_encoding
 
@@ -101,4 +101,4 @@ def _row(texts: Sequence[str], shown: Sequence[Placed]) -> str:
 
 
 def _drawn(cell: Cell, width: int) -> str:
-    return figures.bar(cell.fraction, width) if isinstance(cell, Bar) else text_of(cell)
+    return figures.drawn(cell, width) if isinstance(cell, Drawn) else text_of(cell)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from weightkit.render import figures, plain
-from weightkit.render.blocks import Bar, Block, Cell, Column, Facts, Lines, Table, Text, Title
+from weightkit.render.blocks import Block, Cell, Column, Drawn, Facts, Lines, Table, Text, Title
 from weightkit.render.layout import GAP, Placed, cells, clean, cleaned, place
 from weightkit.render.surface import Surface, to_encoding
 
@@ -148,8 +148,8 @@ def _grid() -> rich.table.Table:
 
 
 def _drawn(cell: Cell, placed: Placed) -> RenderableType:
-    if isinstance(cell, Bar):
-        return _text(Text(figures.bar(cell.fraction, placed.width), "bar"))
+    if isinstance(cell, Drawn):
+        return _text(Text(figures.drawn(cell, placed.width), "bar"))
     return _text(cell)
 
 
