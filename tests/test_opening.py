@@ -305,6 +305,23 @@ def test_a_file_that_is_two_formats(tmp_path: Path) -> None:
     assert "WK006" in codes(tmp_path / "m.pt", lenient=True)
 
 
+HEADER = b'{"w":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+
+
+@pytest.mark.parametrize("length", [0x0178, 0x5E78, 0x9C78, 0xDA78, 0x10178])
+def test_a_length_that_begins_like_a_zlib_stream(length: int, tmp_path: Path) -> None:
+    """The length of a safetensors header stands first: 376 is ``78 01``, which zlib begins with."""
+    header = HEADER.ljust(length)
+    (tmp_path / "m.safetensors").write_bytes(length.to_bytes(8, "little") + header + b"\0")
+    assert codes(tmp_path / "m.safetensors") == ["WK155"]
+
+
+def test_a_length_that_begins_a_zlib_stream(tmp_path: Path) -> None:
+    length = bytes.fromhex("78010a0000000000")  # gives bytes when it is inflated
+    (tmp_path / "m.safetensors").write_bytes(length + HEADER)
+    assert "WK006" in codes(tmp_path / "m.safetensors", lenient=True)
+
+
 def test_a_missing_path() -> None:
     with pytest.raises(AccessError, match="No such file"):
         open_checkpoint("/nowhere/model.safetensors")

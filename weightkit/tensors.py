@@ -112,6 +112,8 @@ class FileIndex(NamedTuple):
     """Plain values only: str, int, float, bool, None, lists and dicts of them, ArrayRef."""
     container: str = ""
     """How the tensors are wrapped: zip, torchscript, legacy, tar, pickle, npz, ..."""
+    notes: Mapping[str, str] = NOTHING
+    """Metadata that a conversion of ours kept beside the format's own (docs/decisions/0010)."""
 
     @property
     def tensors(self) -> tuple[TensorInfo, ...]:

@@ -7,7 +7,7 @@ into memory up to what the :class:`Budget` allows, and a tensor inside it keeps 
 from __future__ import annotations
 
 from weightkit.archives.budget import Budget
-from weightkit.archives.streams import decompress, sniff
+from weightkit.archives.streams import decompress, gives_bytes, sniff
 from weightkit.archives.tars import Tar, TarMember, is_tar, read_tar
 from weightkit.archives.zips import Zip, ZipMember, is_zip, read_zip
 
@@ -18,6 +18,7 @@ __all__ = [
     "Zip",
     "ZipMember",
     "decompress",
+    "gives_bytes",
     "is_tar",
     "is_zip",
     "read_tar",

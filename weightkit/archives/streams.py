@@ -35,6 +35,18 @@ def sniff(head: bytes) -> str:
     return next((kind for kind, magics in MAGIC if head.startswith(magics)), "")
 
 
+def gives_bytes(source: Reader, kind: str) -> bool:
+    """Whether a stream of ``kind`` really begins here: the magics are short, zlib's two bytes.
+
+    Without the module to tell (lz4) it might.
+    """
+    try:
+        found = run(DECODERS[kind], source, 0, 1 << 16)
+    except MissingExtra:
+        return True
+    return bool(found.content) or not found.problems
+
+
 def _lzma(form: str) -> Decoder:
     import lzma
 

@@ -27,9 +27,10 @@ def check_file(path: str, planned: PlannedFile) -> None:
     for tensor in tensors:
         have = found[tensor.name]
         _check(path, have, tensor, slots[tensor.name].offset)
+    metadata = index.metadata if index.format == "safetensors" else index.notes
+    if dict(metadata) != dict(planned.metadata):
+        raise _differs(path, "its metadata is not what was written")
     if index.format == "safetensors":
-        if dict(index.metadata) != dict(planned.metadata):
-            raise _differs(path, "its metadata is not what was written")
         _check_officially(path, {item.name: item for item in tensors})
 
 

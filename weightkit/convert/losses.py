@@ -72,6 +72,7 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
         if file.container == "torchscript" or any(item.role for item in file.tensors):
             faults.add("WK642", "a whole object, of which only the tensors are converted")
         lost = [*lost_metadata(file.format, file.metadata, target)]
+        lost += file.notes if not target.metadata else ()
         if lost:
             faults.add("WK643", f"metadata without a place: {_names(lost)}")
     for step in steps:

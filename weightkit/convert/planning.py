@@ -338,12 +338,13 @@ def _metadata(
     """The metadata that is kept, without the record of ties."""
     if not target.metadata:
         return {}
-    kept: dict[str, str] = {}
-    kind = checkpoint.files[0].format if checkpoint.files else ""
+    first = checkpoint.files[0]
+    kind = first.format
+    kept = {key: value for key, value in first.notes.items() if key != ALIASES}
     if kind != "pytorch":
-        lost = {*lossy.lost_metadata(kind, checkpoint.metadata, target)}
+        lost = {*lossy.lost_metadata(kind, first.metadata, target)}
         names = {step.info.name for step in steps}
-        for key, value in checkpoint.metadata.items():
+        for key, value in first.metadata.items():
             alias = isinstance(value, str) and value in names and key != "format"
             if key not in lost and key != ALIASES and not (alias and kind == "safetensors"):
                 kept[_key(kind, key)] = value if isinstance(value, str) else json.dumps(value)

@@ -63,8 +63,11 @@ class Checkpoint:
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """The metadata of the first file (a split GGUF keeps all of it there)."""
-        return self.files[0].metadata if self.files else {}
+        """The metadata of the first file (a split GGUF keeps all of it there), notes included."""
+        if not self.files:
+            return {}
+        first = self.files[0]
+        return {**first.notes, **first.metadata} if first.notes else first.metadata
 
     @property
     def size(self) -> int:

@@ -15,6 +15,7 @@ from weightkit.archives import (
     Zip,
     ZipMember,
     decompress,
+    gives_bytes,
     is_tar,
     is_zip,
     read_tar,
@@ -138,6 +139,8 @@ class _Examiner:
         for accepter in accepted:
             yield Examined(name, accepter, room(accepter).examine(source))
         kind = sniff(head)
+        if kind and accepted and not gives_bytes(source, kind):
+            kind = ""  # a safetensors header of 376 bytes begins as zlib does
         if kind:
             yield self.compressed(source, kind)
         tar = self.tarred(source) if is_tar(source) else None

@@ -109,8 +109,9 @@ def examine_npz(source: Reader, archive: Zip, budget: Budget, faults: Faults) ->
         source.size,
         _sets(list(found.tensors.values())),
         version=", ".join(sorted(found.versions)),
-        metadata={**plain, **{key: names for key, names in lists.items() if names}},
+        metadata={key: names for key, names in lists.items() if names},
         container="npz",
+        notes=plain,
     )
     return Examination(index, tuple(found.programs), faults.all())
 

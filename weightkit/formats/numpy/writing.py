@@ -89,7 +89,8 @@ def _plain(tensor: TensorInfo, as_bytes: bool) -> TensorInfo:
     dtype = tensor.dtype
     if tensor.parts or not (holds(dtype) or (as_bytes and holds_as_bytes(dtype))):
         what = tensor.layout if tensor.parts else dtype.name
-        message = f"numpy has no plain {what}; cast it with --dtype, or leave it out"
+        other = "keep its bytes with --as-bytes" if holds_as_bytes(dtype) else "leave it out"
+        message = f"numpy has no plain {what}; cast it with --dtype, or {other}"
         raise PlanError(message, code="WK660", tensor=tensor.name)
     if dtype.name != "f4":
         return tensor

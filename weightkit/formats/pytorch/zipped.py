@@ -115,8 +115,9 @@ class _Archive:
             tuple(sets),
             version=self.text(f"{prefix}version"),
             byteorder=self.byteorder(prefix),
-            metadata={**(noted or {}), **self.values},
+            metadata=self.values,
             container=container,
+            notes=noted or {},
         )
 
     def read_pickles(self) -> None:
