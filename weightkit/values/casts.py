@@ -213,9 +213,9 @@ def _dequantize(dtype: DType) -> Callable[[Array], Array]:
     number = -1 if dtype.ggml is None else dtype.ggml
 
     def codes(blocks: Array) -> Array:
-        rows = blocks.view(np.uint8).reshape(-1, dtype.nbytes)
+        row = blocks.view(np.uint8).reshape(1, -1)  # gguf goes through rows by sixteen
         with np.errstate(all="ignore"):
-            found: Array = dequantize(rows, GGMLQuantizationType(number))
+            found: Array = dequantize(row, GGMLQuantizationType(number))
         return np.ascontiguousarray(found, np.float32).reshape(-1).view(np.uint32)
 
     if number in set(GGML_QUANT_SIZES):  # else newer than gguf, or no longer supported

@@ -146,8 +146,10 @@ def _round(grid: Range, held: Array, out: Array) -> None:
     shift = STORED - grid.mantissa
     least = grid.low + grid.mantissa + BIAS
     step = room("step", len(held), np.uint32)
+    ceiling = _ceiling(grid)
     # NumPy's minimum and maximum with a scalar are three times as slow as its clip.
-    np.clip(held, np.uint32(0), _ceiling(grid), out=held)
+    if held.size and held.max() > ceiling:
+        np.clip(held, np.uint32(0), ceiling, out=held)
     np.bitwise_and(held, EXPONENT, out=step)
     np.clip(step, np.uint32(least << STORED), EXPONENT, out=step)
     step += np.uint32(shift << STORED)
