@@ -341,6 +341,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     "1MiB.safetensors": lambda path: pair_safetensors(path, MIB),
     "1GiB.safetensors": lambda path: pair_safetensors(path, 1024 * MIB),
     "2GiB.safetensors": lambda path: write_safetensors(path, 200, 5_368_709),
+    "2GiB-copy.safetensors": lambda path: write_safetensors(path, 200, 5_368_709),
+    "2GiB.pt": lambda path: write_torch(path, 200, 5_368_709),
     "1MiB.gguf": lambda path: pair_gguf(path, MIB),
     "1GiB.gguf": lambda path: pair_gguf(path, 1024 * MIB),
     "llama.bin": llama,

@@ -76,14 +76,15 @@ save_file({name: tensor.to(torch.float16) for name, tensor in tensors.items()}, 
 
 
 class Row(NamedTuple):
-    """One comparison. Words ``{file}`` and ``{other}`` of a command stand for paths, ``{out}`` for
-    one that is not there."""
+    """One comparison. Words ``{file}``, ``{other}`` and ``{copy}`` of a command stand for paths, ``{out}``
+    for one that is not there."""
 
     work: str
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
     file: str = ""
     other: str = ""
+    copy: str = ""
     ratio: float = 0
     """Our figure must be at most this many times theirs."""
     figure: str = "cpu"
@@ -302,6 +303,18 @@ ROWS = [
         "f16",
         note="against torch: load, `.to`, save",
     ),
+    Row(
+        "diff of two identical 2 GiB checkpoints, safetensors and `.pt`",
+        (*WEIGHTKIT, "diff", "{file}", "{other}"),
+        ("cmp", "{file}", "{copy}"),
+        "2GiB.safetensors",
+        "2GiB.pt",
+        "2GiB-copy.safetensors",
+        ratio=1.5,
+        figure="wall",
+        peak_mib=150,
+        note="against `cmp` of two files of that size",
+    ),
 ]
 
 
@@ -361,7 +374,7 @@ def medians(costs: list[Cost]) -> Cost:
 def measure(row: Row, folder: Path, runs: int) -> Answer:
     """Both sides in turn, once to warm up and then ``runs`` times."""
     out = folder / f"out{Path(row.out).suffix}"
-    paths = {"{file}": str(folder / row.file), "{other}": str(folder / row.other)}
+    paths = {f"{{{name}}}": str(folder / getattr(row, name)) for name in ("file", "other", "copy")}
     paths["{out}"] = str(out)
     sides = [tuple(paths.get(word, word) for word in side) for side in (row.ours, row.theirs)]
     taken = [[run_anew(side, out) for side in sides] for _ in range(runs + 1)][1:]

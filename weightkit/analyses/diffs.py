@@ -24,6 +24,7 @@ from weightkit.analyses.pairing import (
 from weightkit.analyses.settings import setting_changes
 from weightkit.analyses.shares import groups, merged, shares
 from weightkit.architectures.ggml_maps import COMPUTED, LEFT_OUT
+from weightkit.collecting import paused_collection
 from weightkit.opening import Checkpoint
 from weightkit.reports import (
     ADDED,
@@ -86,6 +87,13 @@ def diff(
     ``ignore`` names kinds of difference (:data:`IGNORABLE`) that do not count. Raises
     UnsupportedError where a side has no tensors, AccessError if a file changes meanwhile.
     """
+    with paused_collection():
+        return _diff(a, b, compared, ignore, jobs, tick)
+
+
+def _diff(
+    a: Checkpoint, b: Checkpoint, compared: str, ignore: Collection[str], jobs: int, tick: Tick
+) -> Diff:
     mine, theirs = items_of(a), items_of(b)
     pairing = pair_up(mine, theirs, (a.format, b.format), compared != HEADERS, jobs, tick)
     outcomes = _judged(pairing.pairs, compared, jobs, tick)
@@ -163,6 +171,8 @@ def _judged(pairs: Sequence[Pair], compared: str, jobs: int, tick: Tick) -> list
 def _aligned(pair: Pair) -> tuple[Item, Item]:
     """Both sides in one shape, if the elements of B can be taken in that of A."""
     a, b = pair.views
+    if a.info.shape == b.info.shape:
+        return a, b
     plain = not (a.info.parts or b.info.parts) and b.info.strides is None
     if plain and _form(a.info).shape != _form(b.info).shape and a.info.numel == b.info.numel:
         b = b._replace(info=b.info._replace(shape=a.info.shape))

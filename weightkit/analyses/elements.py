@@ -72,7 +72,10 @@ def _compared(pair: Pair, whole: bool, tick: Tick) -> Measured | None:
     if not all(is_numeric(tile.dtype) for tile in first):
         return None
     different = a.info.dtype.name != b.info.dtype.name
-    result = compare(_chained(first, streams), tick, shape, stop=not whole)
+    nbytes = (a.info.nbytes + b.info.nbytes) / max(1, a.info.numel)
+    result = compare(
+        _chained(first, streams), lambda n: tick(int(n * nbytes)), shape, stop=not whole
+    )
     forward, backward = result.forward and different, result.backward and different
     if pair.match is not None and pair.match.shift and not different:
         forward = backward = not result.sums.changed

@@ -65,7 +65,7 @@ def same_bytes(
 
     All must be readable (:func:`why_unread`). Raises AccessError and FormatError as reading does.
     """
-    alike = [_form(a.info) == _form(b.info) for a, b in pairs]
+    alike = [_are_alike(a.info, b.info) for a, b in pairs]
     direct = [at for at, (a, b) in enumerate(pairs) if alike[at] and _is_direct(a, b)]
     _check_sizes(pairs[at] for at in direct)
     repeats = _repeats(pairs, direct)
@@ -93,6 +93,12 @@ def digests(items: Sequence[Item], jobs: int = 0, tick: Tick = silent) -> list[b
         for name, (_, digest) in tensor_digests(items[members[0]].part, infos, jobs, tick).items():
             found[int(name)] = digest
     return found
+
+
+def _are_alike(a: TensorInfo, b: TensorInfo) -> bool:
+    if not (a.parts or b.parts) and a.dtype is b.dtype and a.shape == b.shape:
+        return True
+    return _form(a) == _form(b)
 
 
 def _form(info: TensorInfo) -> object:

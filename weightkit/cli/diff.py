@@ -111,7 +111,7 @@ def command(
             open_checkpoint(paths[1], **theirs) as b,
             progress("diff", output.quiet) as display,
         ):
-            display.total = nbytes_to_read(a) + nbytes_to_read(b)
+            display.total = (nbytes_to_read(a) + nbytes_to_read(b)) * (2 if values else 1)
             return diff(a, b, compared, ignore=ignore, jobs=jobs, tick=display.tick)
 
     wish = Wish(limit=limit, show=frozenset(["tensors"] if tensors else []))

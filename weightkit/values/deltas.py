@@ -79,7 +79,7 @@ def compare(
     shape: tuple[int, ...] = (),
     stop: bool = False,
 ) -> Comparison:
-    """Compare two streams of tiles of the same sizes.
+    """Compare two streams of tiles of the same sizes; ``tick`` is told of elements.
 
     ``shape`` of a matrix is that of both tensors, if the rank of the difference is to be found;
     ``stop`` ends it as soon as neither side is the other rounded.
@@ -96,7 +96,7 @@ def compare(
             if sketch is not None:
                 sketch.add(delta)
             kind = b.dtype
-            tick(a.nbytes + b.nbytes)
+            tick(a.size)
         if sketch is not None and found.sums.changed:
             found.rank = sketch.rank(sqrt(found.sums.b) * _unit(kind))
     return found
