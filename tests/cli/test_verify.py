@@ -23,10 +23,12 @@ from weightkit.analyses import claims, manifests
 from weightkit.cli import group
 from weightkit.errors import FormatError
 from weightkit.reports import ManifestFile
+from weightkit.source import Source
 
 FIXTURES = Path(__file__).resolve().parent.parent.parent / "fixtures"
 MANIFEST = "weightkit.manifest.json"
 FIRST = "model-00001-of-00002.safetensors"
+SECOND = "model-00002-of-00002.safetensors"
 LLAMA = str(FIXTURES / "llama/model.safetensors")
 
 
@@ -80,6 +82,11 @@ def flip(path: Path, at: int = -1) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def relink(path: Path, target: str) -> None:
+    path.unlink()
+    path.symlink_to(target)
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], Any], list[tuple[str, str]]]] = {
     "altered": (lambda f: flip(f / FIRST), [("altered", FIRST)]),
     "cut": (lambda f: os.truncate(f / FIRST, 100), [("altered", FIRST)]),
@@ -91,6 +98,42 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], list[tuple[str, str]]]] = {
     "swapped": (
         lambda f: [(f / FIRST).rename(f / "config.json"), (f / FIRST).write_bytes(b"x")],
         [("altered", "config.json"), ("altered", FIRST)],
+    ),
+    "shards swapped": (
+        lambda f: [
+            (f / FIRST).rename(f / "x"),
+            (f / SECOND).rename(f / FIRST),
+            (f / "x").rename(f / SECOND),
+        ],
+        [("altered", FIRST), ("altered", SECOND)],
+    ),
+    "moved": (
+        lambda f: [(f / "sub").mkdir(), (f / FIRST).rename(f / "sub" / FIRST)],
+        [("renamed", FIRST)],
+    ),
+    "other case": (
+        lambda f: (f / "config.json").rename(f / "Config.json"),
+        [("renamed", "config.json")],
+    ),
+    "copied": (
+        lambda f: shutil.copy(f / "config.json", f / "copy.json"),
+        [("extra", "copy.json")],
+    ),
+    "a folder in place of a file": (
+        lambda f: [(f / FIRST).unlink(), (f / FIRST).mkdir(), (f / FIRST / "x").touch()],
+        [("missing", FIRST), ("extra", f"{FIRST}/x")],
+    ),
+    "a pipe": (lambda f: os.mkfifo(f / "pipe"), [("extra", "pipe")]),
+    "a link to nowhere": (lambda f: (f / "x").symlink_to("nowhere"), [("extra", "x")]),
+    "a link out": (lambda f: (f / "x").symlink_to("/etc/passwd"), [("extra", "x")]),
+    "a linked folder": (lambda f: (f / "x").symlink_to("/etc"), [("extra", "x")]),
+    "a link out and more": (
+        lambda f: [(f / "x").symlink_to("/etc/passwd"), flip(f / FIRST)],
+        [("altered", FIRST), ("extra", "x")],
+    ),
+    "a link out in place of a file": (
+        lambda f: [relink(f / "config.json", "/etc/passwd"), flip(f / FIRST)],
+        [("unread", "config.json"), ("altered", FIRST)],
     ),
     "dangling": (
         lambda f: [(f / FIRST).unlink(), (f / FIRST).symlink_to("nowhere")],
@@ -126,6 +169,28 @@ def test_where_a_file_went(folder: Path) -> None:
     assert found["renamed_to"] == "moved.safetensors"
 
 
+def test_whose_content_it_is(folder: Path) -> None:
+    DAMAGE["shards swapped"][0](folder)
+    first, second = document("verify", str(folder), status=1)["differences"]
+    assert first["reason"] == f"has the content of {SECOND}"
+    assert second["reason"] == f"has the content of {FIRST}"
+    assert first["tensors"] == []
+
+
+def test_a_link_out_in_place_of_a_file_is_not_read(folder: Path) -> None:
+    relink(folder / "config.json", "/etc/passwd")
+    (found,) = document("verify", str(folder), status=3)["differences"]
+    assert found["kind"] == "unread"
+    assert found["reason"] == "a link that leaves the folder, to /etc/passwd"
+    assert found["found"] is None
+
+
+def test_a_link_out_of_a_folder_that_sums_are_of(folder: Path) -> None:
+    listed = sums_of(folder)
+    (folder / "x").symlink_to("/etc/passwd")
+    assert differences(folder, "--sums", listed) == [("extra", "x")]
+
+
 def test_extra_files_may_be_allowed(folder: Path) -> None:
     (folder / "README.md").touch()
     assert verify(folder, "--allow-extra").exit_code == 0
@@ -144,6 +209,22 @@ def test_one_file_of_a_folder(folder: Path) -> None:
     flip(folder / FIRST)
     assert verify(folder / "config.json").exit_code == 0
     assert differences(folder / FIRST) == [("altered", FIRST)]
+
+
+def test_a_file_that_changes_while_it_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Source.chunks
+
+    def meddling(self: Source, *arguments: Any) -> Any:
+        if self.path.endswith("config.json"):
+            os.utime(self.path, ns=(1, 1))
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Source, "chunks", meddling)
+    (found,) = document("verify", str(folder), status=3)["differences"]
+    assert (found["kind"], found["path"]) == ("unread", "config.json")
+    assert "WK012" in found["reason"]
 
 
 # Which tensors
@@ -323,7 +404,9 @@ def test_damage_in_a_hub_cache(hub: Path) -> None:
     flip(snapshot / "w.bin")
     (snapshot / "onnx/config.json").resolve().unlink()
     (snapshot / "patched.py").write_bytes(b"import os")
+    (snapshot / "linked.py").symlink_to("/etc/passwd")
     assert differences(hub) == [
+        ("extra", "linked.py"),
         ("missing", "onnx/config.json"),
         ("extra", "patched.py"),
         ("altered", "w.bin"),

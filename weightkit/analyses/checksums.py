@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from weightkit.analyses.cores import cores
 from weightkit.analyses.digest_cache import DigestCache, Key
-from weightkit.errors import AccessError, MissingExtra, WeightkitError
+from weightkit.errors import AccessError, FormatError, MissingExtra, WeightkitError
 from weightkit.opening.folders import MAX_ENTRIES, Folder
 from weightkit.reports import FileDigests
 from weightkit.source import Source, os_errors
@@ -120,8 +120,13 @@ def files_below(path: str, follow: bool = False) -> Iterator[str]:
         yield os.path.join(path, name)
 
 
-def names_below(path: str, follow: bool = False) -> list[str]:
-    """The files below a folder by their paths inside it, sorted; errors as :func:`files_below`."""
+def names_below(
+    path: str, follow: bool = False, refused: dict[str, str] | None = None
+) -> list[str]:
+    """The files below a folder by their paths inside it, sorted; errors as :func:`files_below`.
+
+    Links that lead out of it go into ``refused``, each with the reason, instead of raising.
+    """
     folder = Folder(path, (), (), follow)
     found: list[str] = []
     seen: set[tuple[int, int]] = set()
@@ -135,7 +140,13 @@ def names_below(path: str, follow: bool = False) -> list[str]:
         links = [name for name in folders if os.path.islink(os.path.join(base, name))]
         for name in [*names, *links]:
             inside = os.path.relpath(os.path.join(base, name), path)
-            folder.join(inside)
+            try:
+                folder.join(inside)
+            except FormatError as error:
+                if refused is None:
+                    raise
+                refused[inside] = error.message
+                continue
             if name not in links:
                 found.append(inside)
         if len(found) > MAX_ENTRIES:

@@ -49,12 +49,20 @@ def make_manifest(
     return Manifest(tuple(files), ALGORITHM, ROOT, root_of(files))
 
 
-def listed(path: str, leave_out: Iterable[str] = (), follow: bool = False) -> tuple[str, list[str]]:
-    """The folder that a manifest of ``path`` is about, and the files in it that it lists."""
+def listed(
+    path: str,
+    leave_out: Iterable[str] = (),
+    follow: bool = False,
+    refused: dict[str, str] | None = None,
+) -> tuple[str, list[str]]:
+    """The folder that a manifest of ``path`` is about, and the files in it that it lists.
+
+    ``refused`` is as for :func:`names_below`.
+    """
     if not os.path.isdir(path):
         return os.path.dirname(path) or ".", [os.path.basename(path)]
     hidden = {os.path.realpath(os.path.join(path, NAME)), *map(os.path.realpath, leave_out)}
-    names = names_below(path, follow)
+    names = names_below(path, follow, refused)
     return path, [
         name for name in names if os.path.realpath(os.path.join(path, name)) not in hidden
     ]

@@ -27,6 +27,7 @@ from weightkit.reports import (
 
 Tick = Callable[[int], None]
 
+EMPTY: Mapping[str, str] = {}
 ALTERED, MISSING, EXTRA, RENAMED, UNREAD = "altered", "missing", "extra", "renamed", "unread"
 
 
@@ -42,7 +43,8 @@ def against_manifest(
     """Hold a folder (or a file) against its manifest, by default the one in it."""
     manifest_path = manifest_path or default_manifest(path)
     manifest = claims.read_manifest(manifest_path)
-    folder, names = listed(path, [manifest_path], follow)
+    refused: dict[str, str] = {}
+    folder, names = listed(path, [manifest_path], follow, refused)
     if not os.path.isdir(path):
         own = tuple(item for item in manifest.files if item.path == names[0])
         if not own:
@@ -50,7 +52,7 @@ def against_manifest(
         manifest = Manifest(own, manifest.content_algorithm, manifest.root_algorithm, manifest.root)
     wanted = {item.path: dict(item.digests) for item in manifest.files}
     sizes = {item.path: item.size for item in manifest.files}
-    found = differences(folder, names, wanted, sizes, jobs, tick, follow)
+    found = differences(folder, names, wanted, sizes, jobs, tick, follow, refused)
     tensors = {item.path: item for item in manifest.files}
     detailed = [_with_tensors(item, folder, tensors.get(item.path), jobs) for item in found]
     return verdict(path, "manifest", manifest_path, len(wanted), detailed, allow_extra)
@@ -72,13 +74,14 @@ def against_sums(
     tick: Tick = lambda nbytes: None,
 ) -> Verification:
     """Hold a folder or a file against the content of a SHA256SUMS file named ``source``."""
-    folder, names = listed(path, [source], follow)
+    refused: dict[str, str] = {}
+    folder, names = listed(path, [source], follow, refused)
     wanted = claims.sums(raw, source, folder)
     if not os.path.isdir(path):
         wanted = {name: digests for name, digests in wanted.items() if name == names[0]}
         if not wanted:
             raise FormatError(f"{names[0]!r} is not listed", path=source, code="WK630")
-    found = differences(folder, names, wanted, {}, jobs, tick, follow)
+    found = differences(folder, names, wanted, {}, jobs, tick, follow, refused)
     return verdict(path, "checksums", source, len(wanted), found, allow_extra)
 
 
@@ -110,14 +113,15 @@ def against_blobs(path: str, *, jobs: int = 0, tick: Tick = lambda nbytes: None)
     snapshot = in_hub_cache(path)
     if not snapshot:
         raise AccessError("no snapshot of a hub cache", path=path, code="WK010")
-    names = names_below(snapshot)
+    refused: dict[str, str] = {}
+    names = names_below(snapshot, refused=refused)
     wanted: claims.Claims = {}
     for name in names:
         where = os.path.join(snapshot, name)
         blob = os.path.basename(os.path.realpath(where))
         if os.path.islink(where) and re.fullmatch("[0-9a-f]{40}(?:[0-9a-f]{24})?", blob):
             wanted[name] = {_BLOB[len(blob)]: blob}
-    found = differences(snapshot, names, wanted, {}, jobs, tick, False)
+    found = differences(snapshot, names, wanted, {}, jobs, tick, False, refused)
     return verdict(path, "hub cache", snapshot, len(wanted), found, False)
 
 
@@ -156,13 +160,17 @@ def differences(
     jobs: int,
     tick: Tick,
     follow: bool,
+    refused: Mapping[str, str] = EMPTY,
 ) -> list[Difference]:
-    """Every file that is not as it should be, sorted by path."""
+    """Every file that is not as it should be, sorted by path; ``refused`` are links out of it."""
     there = {name.replace(os.sep, "/") for name in names}
     home = Folder(folder or ".", (), (), follow)
     there -= {name for name in there & wanted.keys() if not os.path.exists(home.join(name))}
-    missing = [name for name in wanted if name not in there]
-    found = []
+    missing = [name for name in wanted if name not in there and name not in refused]
+    found = [
+        Difference(UNREAD if name in wanted else EXTRA, name, reason=reason)
+        for name, reason in refused.items()
+    ]
     for name, digests, error in _digested(
         folder, sorted(there & wanted.keys()), wanted, jobs, tick
     ):
@@ -171,13 +179,22 @@ def differences(
         elif digests != dict(wanted[name]):
             algorithm = next(key for key in digests if digests[key] != wanted[name][key])
             expected, have = wanted[name][algorithm], digests[algorithm]
-            found.append(Difference(ALTERED, name, expected, have))
+            reason = _whose(algorithm, have, wanted)
+            found.append(Difference(ALTERED, name, expected, have, reason=reason))
     extra = sorted(there - wanted.keys())
     renamed = _renamed(folder, missing, extra, wanted, sizes, jobs)
     found += [Difference(RENAMED, old, renamed_to=new) for old, new in renamed.items()]
     found += [Difference(MISSING, name) for name in missing if name not in renamed]
     found += [Difference(EXTRA, name) for name in extra if name not in renamed.values()]
     return sorted(found, key=lambda item: item.path)
+
+
+def _whose(algorithm: str, digest: str, wanted: Mapping[str, Mapping[str, str]]) -> str:
+    """In words, which listed file has this digest: shards that were swapped."""
+    for name, digests in wanted.items():
+        if digests.get(algorithm) == digest:
+            return f"has the content of {name}"
+    return ""
 
 
 def _digested(
@@ -239,7 +256,7 @@ def _with_tensors(
     item: Difference, folder: str, entry: ManifestFile | None, jobs: int
 ) -> Difference:
     """An altered weight file, with what changed inside."""
-    if item.kind != ALTERED or entry is None or not entry.tensors:
+    if item.kind != ALTERED or item.reason or entry is None or not entry.tensors:
         return item
     try:
         now, reason = tensors_of(os.path.join(folder, item.path), jobs)
