@@ -2,8 +2,8 @@
 
 A tensor whose bytes lie in the file as the target wants them is moved by the kernel
 (``sendfile``), in chunks that are the leaves of its content digest: what was just copied is compared
-while it is still in the cache, and hashed once. Everything else is produced in pieces, hashed as it
-is written, and hashed again as it is read back.
+while it is still in the cache, and hashed once. Everything else is produced in pieces, each of which
+is written, read back, compared with what it was, and hashed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SMALL = 1 << 15
 """Up to so many bytes a chunk is read in one call on each side."""
 SENT = 8 << 20
 """Bytes that one call of ``sendfile`` moves: between two, an interrupt is heard."""
-TILE = 1 << 18
+TILE = 1 << 16
 """Elements cast at a time."""
 BATCH = 512
 """Tensors of one job, if they are tiny."""
@@ -245,13 +245,26 @@ class Mover:
         hasher = sha256()
         at = tensor.slot.offset + start
         for piece in self._pieces(tensor, start, nbytes):
-            self.out.write(at, piece)
+            self._put(tensor, at, piece)
             at += len(piece)
             if self.verify:
                 hasher.update(piece)
-        if self.verify:
-            tensor.leaves[number] = hasher.digest()
-            self._check_leaf(tensor, number)
+        tensor.leaves[number] = hasher.digest()
+
+    def _put(self, tensor: Tensor, offset: int, piece: Piece) -> None:
+        """Write a piece; read it back and raise VerifyError if it is another."""
+        self.out.write(offset, piece)
+        if not self.verify:
+            return
+        left = memoryview(piece)
+        while left:
+            back = self._buffers()[1]
+            if len(left) < len(back):
+                back = bytearray(len(left))
+            self.out.read_into(memoryview(back), offset)
+            if back != left[: len(back)]:
+                raise self._differs(tensor, offset)
+            left, offset = left[len(back) :], offset + len(back)
 
     def _pieces(self, tensor: Tensor, start: int, nbytes: int) -> Iterator[Piece]:
         """The target's bytes ``[start, start + nbytes)`` of an addressable tensor."""
@@ -267,10 +280,18 @@ class Mover:
         for at in range(first, last, TILE):
             begin = info.dtype.nbytes_of(at)
             size = info.dtype.nbytes_of(min(TILE, last - at))
-            held = b"".join(canonical.part(info, tensor.source, begin, size, size))
-            piece, counts = cast(held)
+            piece, counts = cast(self._read(tensor, begin, size))
             tensor.counts.append(counts)
             yield piece
+
+    def _read(self, tensor: Tensor, begin: int, size: int) -> Piece:
+        """Canonical bytes of the source; good until the next call of this thread."""
+        info, source = tensor.step.info, tensor.source
+        buffer = memoryview(self._buffers()[0])
+        if not canonical.is_verbatim(info) or size > len(buffer):
+            return b"".join(canonical.part(info, source, begin, size, size))
+        _fill(source.fileno(), buffer[:size], info.data.offset + begin, source.path)
+        return buffer[:size]
 
     # Streams
 
@@ -293,7 +314,7 @@ class Mover:
         for piece in _produced(tensor, held):
             if at + len(piece) > tensor.slot.offset + tensor.slot.nbytes:
                 raise self._differs(tensor, at)
-            self.out.write(at, piece)
+            self._put(tensor, at, piece)
             at += len(piece)
             left = memoryview(piece)
             while left and self.verify:
@@ -306,21 +327,9 @@ class Mover:
             self.tick(len(piece))
         if at != tensor.slot.offset + tensor.slot.nbytes:
             raise self._differs(tensor, at)
-        if self.verify:
-            tensor.leaves[number] = hasher.digest()
-            for number in range(len(tensor.leaves)):
-                self._check_leaf(tensor, number)
+        tensor.leaves[number] = hasher.digest()
 
-    # Reading back
-
-    def _check_leaf(self, tensor: Tensor, number: int) -> None:
-        """Raise VerifyError unless the file holds what was hashed when it was written."""
-        hasher = sha256()
-        start = number * LEAF
-        for piece, _ in self._written(tensor, start, min(LEAF, tensor.slot.nbytes - start)):
-            hasher.update(piece)
-        if hasher.digest() != tensor.leaves[number]:
-            raise self._differs(tensor, tensor.slot.offset + start)
+    # Checksums
 
     def _written(self, tensor: Tensor, start: int, nbytes: int) -> Iterator[tuple[memoryview, int]]:
         buffer = memoryview(self._buffers()[0])
