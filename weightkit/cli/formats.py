@@ -35,7 +35,8 @@ def notes() -> list[FormatNote]:
 
 def _note(name: str) -> FormatNote:
     """What a room says of itself: its first line, its suffixes, whether it writes."""
-    from weightkit.opening.recognition import room
+    from weightkit.convert.targets import TARGETS
+    from weightkit.opening.recognition import ROOMS, room
 
     module = room(name)
     return FormatNote(
@@ -43,5 +44,5 @@ def _note(name: str) -> FormatNote:
         suffixes=tuple(module.SUFFIXES),
         what=(module.__doc__ or "").strip().partition("\n")[0],
         reads=True,
-        writes=hasattr(module, "write"),
+        writes=any(row.writer == f"{ROOMS[name]}.writing" for row in TARGETS.values()),
     )
