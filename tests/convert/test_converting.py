@@ -613,3 +613,20 @@ def test_npz_holds_ties_under_each_name(tmp_path: Path) -> None:
     with np.load(tmp_path / "out.npz", allow_pickle=False) as held:
         assert {"a", "b"} <= set(held.files)
     assert identity(tmp_path / "out.npz") == identity(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "wish", "folder"),
+    [
+        ("llama", "out", Wish(), True),
+        ("llama", "out", Wish(format="pytorch"), True),
+        ("llama", "out.safetensors", Wish(), False),
+        ("llama", "out.dir/", Wish(), True),
+        ("torch/state_dict.pt", "out", Wish(), True),
+        ("torch/state_dict.pt", "out", Wish(format="npz"), False),
+    ],
+)
+def test_files_and_folders(
+    tmp_path: Path, source: str, target: str, wish: Wish, folder: bool
+) -> None:
+    assert plan(FIXTURES / source, f"{tmp_path}/{target}", wish).folder == folder

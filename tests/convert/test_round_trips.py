@@ -194,7 +194,7 @@ def test_metadata_passes_through_npz(tmp_path: Path) -> None:
 def test_types_that_numpy_lacks_need_consent(tmp_path: Path) -> None:
     held = {n: random_bits(d, [3, 4], 7) for n, d in enumerate(HELD)}
     source = saved({str(n): t for n, t in held.items()}, tmp_path / "a.pt")
-    with pytest.raises(PlanError, match="numpy has no plain bf16; .* --as-bytes") as caught:
+    with pytest.raises(PlanError, match=r"numpy has no plain bf16; .* --as-bytes") as caught:
         convert(source, tmp_path / "b.npz")
     assert caught.value.code == "WK660"
     assert not (tmp_path / "b.npz").exists()

@@ -20,13 +20,19 @@ if TYPE_CHECKING:
     from weightkit.plans import Conversion, Plan
 
 
-def is_folder(target: str, wish: Wish) -> bool:
-    """Whether ``target`` is to be a folder: it is one, ends with ``/``, or has no known suffix."""
+def is_folder(source: str, target: str, wish: Wish) -> bool:
+    """Whether ``target`` is to be a folder.
+
+    It is one, or ends with ``/``; else a known suffix says that it is a file, and without one it is a
+    folder where the source is a folder, where shards are asked for or no format is named.
+    """
     from weightkit.convert.targets import known_suffix
 
     if target.endswith(os.sep) or os.path.isdir(target):
         return True
-    return not known_suffix(target) and (not wish.format or bool(wish.shard_nbytes))
+    if known_suffix(target):
+        return False
+    return os.path.isdir(source) or bool(wish.shard_nbytes) or not wish.format
 
 
 def plan(
@@ -46,7 +52,9 @@ def plan(
     wish = wish or Wish()
     where = os.fspath(target)
     with open_checkpoint(source, key=wish.key, **opening) as checkpoint:
-        return planning.plan(checkpoint, where, wish, folder=is_folder(where, wish))
+        return planning.plan(
+            checkpoint, where, wish, folder=is_folder(checkpoint.path, where, wish)
+        )
 
 
 def convert(
@@ -84,7 +92,9 @@ def convert(
         if wish.provenance:
             metadata = (*provenance.provenance(checkpoint, wish), *wish.metadata)
             wish = replace(wish, metadata=metadata)
-        made = planning.plan(checkpoint, where, wish, folder=is_folder(where, wish))
+        made = planning.plan(
+            checkpoint, where, wish, folder=is_folder(checkpoint.path, where, wish)
+        )
         checkpoint = checkpoint.without_programs()  # they were judged; make room
         expect(made.nbytes)
         done = run(made, checkpoint, how)
