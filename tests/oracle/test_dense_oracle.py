@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from weightkit.dtypes import DTYPES
-from weightkit.errors import FormatError, UnsupportedError
+from weightkit.errors import FormatError, UnsupportedError, WeightkitError
 from weightkit.opening import open_checkpoint
 from weightkit.source import Buffer
 from weightkit.tensors import Extent, TensorInfo
@@ -194,6 +197,11 @@ def test_what_is_made_plain_can_be_cast_on(tmp_path: Path) -> None:
     assert counts == Counts(1200)
 
 
+def test_plain_tensors_are_their_own(tmp_path: Path) -> None:
+    tensor = torch.randn(5, 7).to(torch.bfloat16).T
+    same(made_plain(tensor, tmp_path), tensor)
+
+
 # Files that lie
 
 F32, I64 = DTYPES["f32"], DTYPES["i64"]
@@ -266,7 +274,7 @@ def test_an_expanded_list_of_values_is_refused() -> None:
     values = TensorInfo("values", F32, (1 << 28,), Extent(0, 0, 4), strides=(0,))
     indices = TensorInfo("indices", I64, (1, 1 << 28), Extent(0, 0, 8), strides=(1, 0))
     info = TensorInfo("w", F32, (9,), Extent(0, 0, 0, "absent"), layout="sparse_coo")
-    with pytest.raises(UnsupportedError, match="expanded"):
+    with pytest.raises(UnsupportedError, match="repeats"):
         list(dense.pieces(info._replace(parts=(indices, values)), [Buffer(bytes(8))]))
 
 
@@ -308,3 +316,41 @@ def test_scales_of_another_count_are_refused_unread() -> None:
     info = DATA._replace(name="w", layout="quantized", parts=(DATA, scale, zero), details=details)
     with pytest.raises(FormatError, match="4 channels"):
         list(dense.pieces(info, [Buffer(bytes(12))]))
+
+
+CONVERTERS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sparse_coo": torch.Tensor.to_sparse,
+    "sparse_csr": torch.Tensor.to_sparse_csr,
+    "sparse_csc": torch.Tensor.to_sparse_csc,
+    "sparse_bsr": lambda tensor: tensor.to_sparse_bsr((2, 3)),
+    "sparse_bsc": lambda tensor: tensor.to_sparse_bsc((2, 3)),
+}
+
+
+def parts_of(tensor: torch.Tensor) -> list[Any]:
+    if tensor.layout == torch.sparse_coo:
+        return [tensor.coalesce().indices().numpy(), tensor.coalesce().values().numpy()]
+    rows = tensor.layout in (torch.sparse_csr, torch.sparse_bsr)
+    names = ("crow_indices", "col_indices") if rows else ("ccol_indices", "row_indices")
+    return [getattr(tensor, name)().numpy().copy() for name in (*names, "values")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(CONVERTERS)), st.data())
+def test_any_change_to_the_indices_gives_a_tensor_or_a_typed_error(
+    layout: str, drawn: st.DataObject
+) -> None:
+    parts = parts_of(CONVERTERS[layout](torch.eye(6)))
+    part = drawn.draw(st.integers(0, len(parts) - 2))
+    held = parts[part].reshape(-1)
+    held[drawn.draw(st.integers(0, len(held) - 1))] = drawn.draw(st.integers(-2, 9))
+    if drawn.draw(st.booleans()):
+        parts[part] = held[: drawn.draw(st.integers(0, len(held)))]
+    shape = drawn.draw(st.sampled_from([(6, 6), (6, 6), (4, 6), (6,), (6, 6, 1), (0, 6), (12, 3)]))
+    error: WeightkitError | None = None
+    found: list[bytes] = []
+    try:
+        found = lie(layout, shape, *parts)
+    except (FormatError, UnsupportedError) as caught:
+        error = caught
+    assert error.tensor == "w" if error else sum(map(len, found)) == 4 * prod(shape)

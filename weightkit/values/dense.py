@@ -1,8 +1,8 @@
-"""Composite tensors of torch as plain ones: sparse tensors filled up, quantized ones multiplied out.
+"""Every tensor as a plain one: torch's sparse ones filled up, its quantized ones multiplied out.
 
 What comes out are canonical bytes in row-major order, equal to torch's ``to_dense()`` and
-``dequantize()``, in memory for a few pieces, however large the tensor is. NumPy is only imported to
-make them.
+``dequantize()``, in memory for a few pieces, however large the tensor is; of a tensor that is plain
+already its own. NumPy is only imported to make them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from weightkit.dtypes import DTYPES, DType
 from weightkit.errors import UnsupportedError
 from weightkit.source import Reader
 from weightkit.tensors import TensorInfo
+from weightkit.values import canonical
 from weightkit.values.canonical import Form
+from weightkit.values.streams import Held
 
 SPARSE = ("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc")
 SCHEMES = ("per_tensor_affine", "per_channel_affine", "per_channel_affine_float_qparams")
@@ -24,11 +26,14 @@ _NUMBERS = ("float", "int", "uint", "bool", "complex")
 
 
 def form_of(info: TensorInfo) -> Form:
-    """Type, shape and size of what a composite tensor becomes.
+    """Type, shape and size of what a tensor becomes.
 
-    Raises UnsupportedError for layouts other than sparse and quantized ones, and for a tensor of
-    which next to nothing is stored beside what it would fill.
+    Raises UnsupportedError for composite tensors other than sparse and quantized ones, for one of
+    which next to nothing is stored beside what it would fill, and where
+    :func:`canonical.form_of` does.
     """
+    if not info.parts:
+        return canonical.form_of(info)
     dtype = _dtype(info)
     form = Form(dtype.name, info.shape, dtype.nbytes_of(info.numel))
     stored = sum(part.data.stored or part.data.nbytes for part in info.parts)
@@ -44,7 +49,7 @@ def _dtype(info: TensorInfo) -> DType:
         if scheme not in SCHEMES or info.dtype.items > 1:
             raise _unsupported(info, f"{info.dtype.name}, quantized {scheme}")
         return DTYPES["f32"]
-    if info.layout not in SPARSE or not info.parts:
+    if info.layout not in SPARSE:
         raise _unsupported(info, f"a {info.layout} tensor has no plain form")
     dtype = info.parts[-1].dtype
     if dtype.kind not in _NUMBERS or not dtype.numpy:
@@ -52,13 +57,18 @@ def _dtype(info: TensorInfo) -> DType:
     return dtype
 
 
-def pieces(info: TensorInfo, sources: Sequence[Reader]) -> Iterator[bytes]:
-    """The canonical bytes of what a composite tensor becomes, in order.
+def pieces(
+    info: TensorInfo, sources: Sequence[Reader], held: Held | None = None
+) -> Iterator[bytes]:
+    """The canonical bytes of what a tensor becomes, in order.
 
-    ``sources`` are the files that the extents of its parts count into. Raises what :func:`form_of`
-    raises, and FormatError where the parts contradict one another or the shape.
+    ``sources`` are the files that extents count into: those of a composite tensor's parts tell
+    where it is, its own does not. ``held`` is that of :func:`canonical.pieces`. Raises what
+    :func:`form_of` raises, and FormatError where the parts contradict one another or the shape.
     """
     form = form_of(info)
+    if not info.parts:
+        return canonical.pieces(info, sources[info.data.file], held)
     if info.layout == "quantized":
         from weightkit.values.quantized import dequantized
 

@@ -35,8 +35,9 @@ Entries = Iterable[tuple[Array, Array]]
 
 def filled(info: TensorInfo, form: Form, sources: Sequence[Reader]) -> Iterator[bytes]:
     """The elements of a sparse tensor in row-major order, zeros included."""
-    if any(0 in (part.strides or ()) and part.numel > 1 for part in info.parts):
-        raise UnsupportedError("an expanded sparse tensor", code="WK603", tensor=info.name)
+    if any(part.nbytes > part.data.nbytes for part in info.parts):
+        message = "a sparse tensor whose list repeats what is stored"
+        raise UnsupportedError(message, code="WK603", tensor=info.name)
     read = _coo if info.layout == "sparse_coo" else _compressed
     held = list(read(info, sources)) if info.parts[-1].numel <= TILE else None
     kind = np.dtype(DTYPES[form.dtype].numpy)
