@@ -37,6 +37,7 @@ from tests.analyses.test_configs import ORDINARY as CONFIGS
 from tests.analyses.test_keras import FAULTY, model
 from tests.analyses.test_keras import ORDINARY as MODELS
 from tests.formats import test_graphs as graphs
+from tests.test_sevenzip import stored
 
 SEEDS = ("os.system", "builtins.eval", "subprocess.Popen", "runpy.run_path", "webbrowser.open")
 """The calls that are put into every container."""
@@ -106,6 +107,7 @@ CONTAINERS: dict[str, tuple[str, Any]] = {
     "archive with a name twice": (".pt", twice),
     "zip in a zip": (".zip", lambda s: zipped({"inner.zip": zipped({"model.pkl": s})})),
     "tar": (".tar", lambda s: tarred("model.pkl", s)),
+    "7z": (".7z", lambda s: stored("model.pkl", s)),
     "gzip": (".joblib", lambda s: gzip.compress(s, mtime=0)),
     "bzip2": (".joblib", bz2.compress),
     "xz": (".joblib", lzma.compress),

@@ -31,6 +31,7 @@ from weightkit.tensors import FileIndex
 
 HEAD = 4096
 ZIP_START = (b"PK\3\4", b"PK\5\6")
+SEVENZIP_START = b"7z\xbc\xaf\x27\x1c"
 _ZIPPED = ("zip", "pytorch", "numpy")
 
 TEXTS = (".json", ".yaml", ".yml", ".jinja", ".jinja2", ".j2")
@@ -143,10 +144,13 @@ class _Examiner:
             kind = ""  # a safetensors header of 376 bytes begins as zlib does
         if kind:
             yield self.compressed(source, kind)
+        if head.startswith(SEVENZIP_START):
+            yield self.sevenzipped(source)
         tar = self.tarred(source) if is_tar(source) else None
         if tar is not None:
             yield tar
-        other = accepted or kind or tar is not None or head.startswith(ZIP_START)
+        packed = head.startswith((*ZIP_START, SEVENZIP_START))
+        other = accepted or kind or tar is not None or packed
         if not other or name.lower().endswith(TEXTS):
             seen = self.look(source, head)
             if seen is not None:
@@ -245,6 +249,25 @@ class _Examiner:
                 faults.add("WK002", "too many members to examine", member.header_offset)
                 return
             yield member.name.removeprefix("./"), archive.reader(member)
+
+    def sevenzipped(self, source: Reader) -> Examined:
+        """A 7z archive: a folder of files, as far as it can be unpacked."""
+        from weightkit.archives.sevenzip import read_7z
+
+        faults = Faults(source.path, source.entry)
+        readers: list[Reader] = []
+        try:
+            for found in read_7z(source, self.budget, faults):
+                if not self.budget.member():
+                    faults.add("WK002", "too many members to examine", 0)
+                    break
+                if found.content is not None:
+                    readers.append(found.content)
+        except FormatError as error:
+            faults.add(error.code, error.message, error.offset)
+        parts = self.inside(iter(readers))
+        name = source.entry or source.path
+        return Examined(name, "7z", Examination(None, (), faults.all()), parts)
 
     def compressed(self, source: Reader, kind: str) -> Examined:
         """A compressed stream: what it decodes to is its one part."""

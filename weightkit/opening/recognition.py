@@ -56,7 +56,6 @@ KNOWN = [
     Known("ggml before GGUF (ggmf)", 0, b"fmgg"),
     Known("ggml before GGUF (ggjt)", 0, b"tjgg"),
     Known("ggml adapter before GGUF (ggla)", 0, b"algg"),
-    Known("7z archive", 0, b"7z\xbc\xaf\x27\x1c"),
     Known("RAR archive", 0, b"Rar!\x1a\x07"),
     Known("Zstandard stream", 0, b"\x28\xb5\x2f\xfd"),
     Known("LZ4 stream", 0, b"\x04\x22\x4d\x18"),

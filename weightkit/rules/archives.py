@@ -243,4 +243,13 @@ RULES: list[Rule] = [
         "Readers ignore them, refuse the file or read them as something else.",
         LOOK,
     ),
+    Rule(
+        "WK441",
+        "7z-header",
+        "danger",
+        "The header of the 7z archive is broken.",
+        "No program unpacks such a file; what is in it is not known.",
+        FETCH_AGAIN,
+        fatal=True,
+    ),
 ]
