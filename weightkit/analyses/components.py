@@ -22,6 +22,9 @@ from weightkit.tensors import TensorInfo
 VECTORS = ("norm", "lora", "other")
 """Components that have one-dimensional weights of their own."""
 
+CONTAINERS = ("embedding", "attention")
+"""Components whose names whole encoders bear as well (``memory_attention.layers.0.linear1``)."""
+
 
 MAX_KINDS = 20_000
 """Kinds of names that are looked at; the biggest published models have some hundreds."""
@@ -144,6 +147,8 @@ def _rank(group: Fold, segments: tuple[str, ...], scene: Scene) -> int:
     """Dimensions of the weight of the fold's module; 0 where a bias has none beside it."""
     if segments[-1] != "bias":
         return len(group.shape)
+    if len(group.shape) > 1:  # of the weight's own shape, so it works by element
+        return 1
     for names in (WEIGHTS, NORMALISED_WEIGHTS):
         ranks = scene.ranks_of(group, *names)
         if len(ranks) == 1:
@@ -179,6 +184,9 @@ _WORDS = {
     "flat": "no kernel",
     "experts": "beside experts",
     "recurrent": "with a state that is carried on",
+    "attends": "with queries and keys",
+    "own": "the parameter itself",
+    "paired": "gamma beside beta",
     "audio": "of a model that reads sound",
 }
 """The conditions of a rule, as an explanation words them."""
@@ -207,7 +215,7 @@ def _allowed(
                 return False
         if row.component == "norm" and rank > 1 and not _is_norm_weight(group, path, end):
             return False
-        return not (row.component == "embedding" and _layer_between(path, end))
+        return not (row.component in CONTAINERS and _layer_between(path, end))
 
     return allowed
 
@@ -222,7 +230,7 @@ def _is_norm_weight(group: Fold, path: tuple[str, ...], end: int) -> bool:
 
 def _layer_between(path: tuple[str, ...], end: int) -> bool:
     """Whether what matched holds whole layers, so that it says nothing about what is in them."""
-    return any(part in regions.LAYERS for part in path[end + 1 : -2])
+    return any(part.endswith(regions.LAYER_ENDS) for part in path[end + 1 : -2])
 
 
 def _is_scale(segments: tuple[str, ...], scene: Scene) -> bool:

@@ -39,7 +39,8 @@ class Matcher(Generic[R]):
                 else:
                     self._exact.setdefault(entry.parts[-1], []).append(entry)
         texts = {max(entry.parts[-1].split("*"), key=len) for entry in self._globs}
-        self._hint = re.compile("|".join(re.escape(text) for text in sorted(texts)) or "(?!)")
+        hint = "|".join(re.escape(text) for text in sorted(texts)) if texts else "(?!)"
+        self._hint = re.compile(hint)
         """Something that every segment holds which a glob matches."""
         self._candidates: dict[str, list[_Entry[R]]] = {}
 

@@ -28,9 +28,18 @@ CONDITIONS: dict[str, Callable[[Place], bool]] = {
     "kernel": lambda place: place.rank > 2,
     "flat": lambda place: place.rank < 3,
     "experts": lambda place: ".".join(place.path[: place.end]) in place.scene.blocks_with_experts,
+    "own": lambda place: place.end == len(place.path) - 1,
+    "attends": lambda place: place.scene.attends(place.group, place.end),
+    "paired": lambda place: all(
+        place.scene.has_sibling(place.group, name) for name in ("gamma", "beta")
+    ),
     "recurrent": lambda place: place.scene.is_recurrent(place.group, place.end),
     "audio": lambda place: "whisper" in place.scene.model_type,
     "mask": lambda place: len(place.group.shape) > 1,
+    "vector": lambda place: len(place.group.shape) == 1,
+    "balance": lambda place: (
+        not any(name in place.scene.model_type for name in leaves.LEARNT_BALANCES)
+    ),
     "fixed": lambda place: (
         not any(name in place.scene.model_type for name in leaves.LEARNT_POSITIONS)
     ),
@@ -41,9 +50,11 @@ CONDITIONS: dict[str, Callable[[Place], bool]] = {
 
 
 def _is_frozen(group: Fold, scene: Scene) -> bool:
+    """Such a norm has no ``num_batches_tracked``; neither has one of PyTorch before 0.4.1, which
+    learnt, but which no config of transformers describes."""
     return (
         len(group.shape) == 1
-        and any(name in scene.model_type for name in leaves.FROZEN_NORMS)
+        and isinstance(scene.config.get("model_type"), str)
         and scene.has_sibling(group, "running_mean")
         and not scene.has_sibling(group, "num_batches_tracked")
     )

@@ -43,6 +43,8 @@ class Scene:
         self.blocks_with_experts: set[str] = set()
         self.recurrent: set[str] = set()
         """Modules with the parameters of a recurrence."""
+        self._attending: dict[str, frozenset[str]] = {}
+        """For modules that make some of queries, keys and values: which."""
         self.adapted: set[str] = set()
         """Modules with the matrices of a low-rank update."""
         self.next_token_layers: dict[str, set[int]] = {}
@@ -107,6 +109,11 @@ class Scene:
         """Whether the module up to segment ``end`` has the parameters of a recurrence."""
         return bool(self.recurrent) and ".".join(group.segments[: end + 1]) in self.recurrent
 
+    def attends(self, group: Fold, end: int) -> bool:
+        """Whether the module up to segment ``end`` has queries and keys, and carries no state on."""
+        module = ".".join(group.segments[: end + 1])
+        return len(self._attending.get(module, "")) > 1 and module not in self.recurrent
+
     def has_low_rank(self, group: Fold) -> bool:
         """Whether the fold's module also has the matrices of a low-rank update."""
         return group.template.rpartition(".")[0] in self.adapted
@@ -157,11 +164,20 @@ class Scene:
             self.adapted.add(module)
         elif len(segments) > 1 and segments[-2].startswith(_LOW_RANK):
             self.adapted.add(module.rpartition(".")[0])
+        self._note_attention(template, segments)
         self.has_token_table |= any(name in template for name in regions.TOKEN_TABLES)
         for at, segment in enumerate(segments):
             if _EXPERTS.matches(segment):
                 self.blocks_with_experts.add(".".join(segments[:at]))
         self._note_next_token(template, segments)
+
+    def _note_attention(self, template: str, segments: Sequence[str]) -> None:
+        levels = 1 if segments[-1] in regions.ATTENDING else 2
+        makes = regions.ATTENDING.get(segments[-levels]) if len(segments) > levels else None
+        if not makes or (segments[-levels - 1] == "#" and "att" not in segments[-levels - 2]):
+            return  # also where a layer has its attention and all else at one level
+        module = template.rsplit(".", levels)[0]
+        self._attending[module] = self._attending.get(module, frozenset()) | makes
 
     def _note_next_token(self, template: str, segments: Sequence[str]) -> None:
         at = layer_segment(segments)

@@ -144,6 +144,7 @@ def _token_table(whole: Whole) -> tuple[Counted, int, int] | None:
         and len(item.fold.shape) == 2
         and item.parameters
         and any(name in item.fold.template for name in regions.TOKEN_TABLES)
+        and "per_layer" not in item.fold.template
     ]
     if not tables:
         return None
@@ -152,8 +153,8 @@ def _token_table(whole: Whole) -> tuple[Counted, int, int] | None:
     return (table, rows, (table.parameters or 0) // rows) if rows else None
 
 
-_SEVERAL_VOCABULARIES = ("moshi", "kyutai", "csm", "musicgen")
-"""Models (by part of ``model_type``) with tables for several streams of tokens in one."""
+_SEVERAL_VOCABULARIES = ("moshi", "kyutai", "csm", "musicgen", "mllama", "molmo")
+"""Models (by part of ``model_type``) whose table has rows for more than the vocabulary."""
 
 
 def _check_vocabulary(whole: Whole, fields: Fields, faults: Faults) -> None:

@@ -14,14 +14,29 @@ CONV = (64, 3, 16, 16)
 STACK = (8, 64, 64)
 
 EXCEPTIONS = [
+    # What holds queries and keys is attention, whatever else its name is used for.
+    Row(
+        "{mixer,head,pooler,attention.#,attn.#}",
+        "attention",
+        "layers.1.mixer.out_proj.weight",
+        "attends",
+        beside="layers.1.mixer.Wqkv.weight",
+    ),
     # Squeeze-and-excitation is called attention too: two 1×1 convolutions over the mean.
     Row(
-        "{attention,attn}.{#,fc#}",
+        "{attention,attn,attn_last}.{#,fc,fc#,conv}",
         "conv",
         "layers.0.layer.2.attention.0.weight",
         "kernel",
         (8, 64, 1, 1),
     ),
+    Row("*att*_conv", "conv", "adapter.layers.0.self_attn_conv.weight", "kernel", CONV),
+    Row(
+        "*att*.relative_position_embedding", "attention", "attn.relative_position_embedding.weight"
+    ),
+    # The MLP of an embedded time, size or label.
+    Row("*embed*.{mlp,time_mlp}", "embedding", "t_embedder.mlp.0.weight"),
+    Row("{time,vector,guidance}_in.mlp", "embedding", "time_in.mlp.0.weight"),
     Row(
         "*att*.{pos_embed,seg_embed,relative_pos_embeddings}",
         "attention",
@@ -40,6 +55,8 @@ NORMS = [
     Row("*modulation*", "modulation", "double_blocks.0.modulation.lin.weight", "flat"),
     Row("*_mod", "modulation", "double_blocks.0.img_mod.lin.weight"),
     Row("*scale_shift_table*", "modulation", "scale_shift_table", shape=(2, 64)),
+    Row("modulation", "modulation", "blocks.0.modulation", "own", (1, 6, 64)),
+    Row("film*", "modulation", "decoders.0.layer.1.film.scale_bias.weight", "matrix"),
     # Fused layers that carry their norm's name (Transformer Engine).
     Row("layernorm_qkv", "attention", "layers.0.self_attention.layernorm_qkv.weight", "matrix"),
     Row("layernorm_mlp", "feed_forward", "layers.0.layernorm_mlp.fc1_weight", "matrix"),
@@ -51,6 +68,7 @@ NORMS = [
     Row("*_ln_*", "norm", "model.layers.0.pre_ln_1.weight", "", VECTOR),
     Row("{bn,bn#,gn,gn#,grn}", "norm", "layer1.0.bn1.weight", "", VECTOR),
     Row("*_{bn,gn}", "norm", "blocks.0.conv_bn.weight", "", VECTOR),
+    Row("{gamma,beta}", "norm", "channelwise.2.gamma", "paired", VECTOR, "channelwise.2.beta"),
 ]
 
 ROUTERS = [
@@ -85,7 +103,9 @@ HEADS = [
     Row("{box,bbox,class,mask}_predictor", "output_head", "bbox_predictor.layers.0.weight"),
     Row("{class,bbox}_embed", "output_head", "class_embed.weight"),
     Row("{head,heads,output}", "output_head", "heads.head.weight", "top matrix"),
-    Row("{fc,head_dist,ctc_proj}", "output_head", "fc.weight", "top"),
+    Row("{fc,_fc,head_dist,ctc_proj,last_linear,classif}", "output_head", "fc.weight", "top"),
+    Row("{linears,ff_out}", "output_head", "model.transformer.ff_out.weight", "top matrix"),
+    Row("{ctc_lo,codebooks_head}", "output_head", "ctc.ctc_lo.weight"),
     Row("*_head", "output_head", "mlm_head.decoder.weight", "top flat"),
     Row("proj_out", "output_head", "proj_out.weight", "top audio"),
 ]
@@ -98,7 +118,7 @@ ATTENTION = [
         "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
     ),
     Row(
-        "*attention*.output.dense",
+        "{*attention*,*_att}.*output.dense",
         "attention",
         "bert.encoder.layer.0.attention.output.dense.weight",
     ),
@@ -129,7 +149,7 @@ FEED_FORWARD = [
     Row("densereludense", "feed_forward", "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"),
     Row("{ffw,ffw_*}", "feed_forward", "conformer.0.ffw_layer_start.ffw_layer_1.weight"),
     Row("*_{inter,output}.dense", "feed_forward", "x_layers.0.lang_inter.dense.weight"),
-    Row("intermediate*.dense", "feed_forward", "encoder.layer.0.intermediate_query.dense.weight"),
+    Row("*intermediate*.dense", "feed_forward", "encoder.layer.0.intermediate_query.dense.weight"),
     Row("output*.dense", "feed_forward", "bert.encoder.layer.0.output.dense.weight"),
 ]
 
@@ -138,9 +158,11 @@ EMBEDDINGS = [
     Row("*embedding*_mapping_*", "projection", "encoder.embedding_hidden_mapping_in.weight"),
     Row("*context_embedder", "projection", "context_embedder.weight", "matrix"),
     Row("*embed*", "embedding", "model.embed_tokens.weight", shape=(512, 64)),
+    Row("linear_tokens", "feed_forward", "blocks.0.linear_tokens.weight"),
+    Row("rnn_tokens", "mixer", "stages.0.blocks.0.rnn_tokens.fc.weight"),
     Row("*_{token,tokens}", "embedding", "mask_decoder.mask_tokens.weight"),
-    Row("{wte,wpe}", "embedding", "transformer.wte.weight", shape=(512, 64)),
-    Row("*_emb", "embedding", "transformer.tok_emb.weight", shape=(512, 64)),
+    Row("{wte,wpe,wtes}", "embedding", "transformer.wte.weight", shape=(512, 64)),
+    Row("{emb,emb_g,*_emb}", "embedding", "transformer.tok_emb.weight", shape=(512, 64)),
     Row("shared", "embedding", "shared.weight", "top", (512, 64)),
 ]
 
@@ -168,13 +190,14 @@ MIXERS = [
 PROJECTIONS = [
     Row("*projector*", "projection", "multi_modal_projector.linear_1.weight"),
     Row("connector", "projection", "model.connector.modality_projection.proj.weight"),
-    Row("{merger,merger.mlp}", "projection", "visual.merger.mlp.2.weight"),
+    Row("*merger*", "projection", "visual.deepstack_merger_list.0.linear_fc1.weight"),
+    Row("{*merger*,*merger*.#,*resampler*}.mlp", "projection", "visual.merger.mlp.2.weight"),
     Row("img_projection", "projection", "model.vision_embed_tokens.img_projection.0.weight"),
     Row("mlp#", "projection", "mlp1.1.weight", "top"),
     Row("aligner", "projection", "model.aligner.linear1.weight"),
     Row("pooler", "projection", "bert.pooler.dense.weight"),
     Row("*time_emb_proj", "projection", "down_blocks.0.resnets.0.time_emb_proj.weight"),
-    Row("visual_projection", "projection", "visual_projection.weight"),
+    Row("{visual,text}_projection", "projection", "visual_projection.weight"),
 ]
 
 # Parameters that stand by themselves in their module, told by their own name.
@@ -187,8 +210,13 @@ PARAMETERS = [
     Row("{pos_embed,positional_embedding}", "embedding", "pos_embed", "", (1, 197, 64)),
     Row("resampler.query", "embedding", "resampler.query"),
     Row("{latents,latent_query,probe,image_newline}", "embedding", "perceiver.latents"),
-    Row("*positional_encoding", "embedding", "memory_temporal_positional_encoding"),
+    Row(
+        "*{positional_encoding,position_encoding,pos_enc}",
+        "embedding",
+        "memory_temporal_positional_encoding",
+    ),
     Row("{codebook,codevectors,queries_features}", "embedding", "quantizer.codevectors"),
+    Row("quantizer.vars", "embedding", "quantizer.vars", "", (1, 64, 8)),
     Row("{position_enc,pos_frequencies,time_proj}", "embedding", "encoder.position_enc"),
     Row("{time,vector,guidance}_in", "embedding", "time_in.in_layer.weight"),
     Row("{a_log,dt_bias}", "mixer", "backbone.layers.0.mixer.A_log", "", VECTOR),
@@ -201,7 +229,8 @@ PARAMETERS = [
 WEAK = [
     Row("queries_keys_values", "attention", "module.queries_keys_values.linear.weight"),
     Row("{q,k,v,o,qkv}_proj", "attention", "layers.0.q_proj.weight"),
-    Row("to_{q,k,v,out,qkv}", "attention", "mid_block.attentions.0.to_q.weight"),
+    Row("to_{q,k,v,out,qkv,k_ip,v_ip}", "attention", "mid_block.attentions.0.to_q.weight"),
+    Row("{att_proj,in_proj_weight,in_proj_bias}", "attention", "blocks.0.att_proj.weight"),
     Row("add_{q,k,v}_proj", "attention", "transformer_blocks.0.add_q_proj.weight"),
     Row("{query,key,value,query_key_value,proj_attn}", "attention", "attentions.0.query.weight"),
     Row("{wqkv,w_pack,qkv,c_attn}", "attention", "blocks.0.qkv.weight"),
@@ -210,6 +239,14 @@ WEAK = [
     Row("{wi,wo,wi_#,c_fc,fc_in,fc_out}", "feed_forward", "h.0.c_fc.weight", "matrix"),
     Row("dense_h_to_#h", "feed_forward", "layers.0.dense_h_to_4h.weight"),
     Row("dense_#h_to_h", "feed_forward", "layers.0.dense_4h_to_h.weight"),
+    Row(
+        "*",
+        "attention",
+        "stages.0.token_mixer.proj.weight",
+        "attends matrix",
+        beside="stages.0.token_mixer.qkv.weight",
+    ),
+    Row("proj", "projection", "visual.proj", "own matrix"),
 ]
 
 ROWS = [

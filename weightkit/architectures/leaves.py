@@ -25,9 +25,11 @@ BUFFERS = [
     ),
     # Positions.
     Row("*inv_freq", "attention", "model.layers.0.self_attn.rotary_emb.inv_freq", "", VECTOR),
-    Row("rope.freqs", "attention", "rope.freqs", "", VECTOR),
+    Row("{rope,rotary_*}.freqs", "attention", "rope.freqs", "vector", VECTOR),
+    Row("*embed*.#.freqs", "embedding", "timestep_embeddings.0.freqs", "vector", VECTOR),
+    Row("{freqs_cos,freqs_sin}", "attention", "visual.rope.freqs_cos", "", (196, 64)),
     Row(
-        "rotary_*.{cos,sin,freqs,cos_cached,sin_cached}",
+        "rotary_*.{cos,sin,cos_cached,sin_cached}",
         "attention",
         "rotary_emb.cos_cached",
         "",
@@ -80,11 +82,15 @@ BUFFERS = [
         "*e_score_correction_bias",
         "router",
         "model.layers.3.mlp.gate.e_score_correction_bias",
-        "",
+        "balance",
         (8,),
     ),
     Row(
-        "{expert_bias,expert_biases}", "router", "model.layers.2.feed_forward.expert_bias", "", (8,)
+        "{expert_bias,expert_biases,balancing_biases}",
+        "router",
+        "model.layers.2.feed_forward.expert_bias",
+        "balance",
+        (8,),
     ),
     Row("tokens_per_expert", "router", "model.layers.2.feed_forward.tokens_per_expert", "", (8,)),
     # Code books of neural codecs are moving averages.
@@ -95,12 +101,19 @@ BUFFERS = [
     ),
     Row("level_blocks.#.codebook", "embedding", "vqvae.bottleneck.level_blocks.0.codebook"),
     # What data was normalised by, and fixed kernels.
-    Row("{pixel_mean,pixel_std}", "other", "pixel_mean", "", (3, 1, 1)),
-    Row("latents_{mean,std}", "other", "latents_mean", "", (16,)),
+    Row("{pixel,norm}_{mean,std}", "other", "pixel_mean", "", (3, 1, 1)),
+    Row("{latent,latents}_{mean,std}", "other", "latents_mean", "", (16,)),
+    Row("global_{mean,invstd}", "other", "encoder_embedding.global_mean", "", (80,)),
+    Row("layer_scalar", "other", "model.layers.0.layer_scalar", "", (1,)),
+    Row("act_fn.{beta,eps}", "feed_forward", "model.layers.0.mlp.act_fn.beta", "", ()),
     Row("vocoder.{mean,scale}", "other", "vocoder.mean", "", (80,)),
     Row("{mel_filters,mel_basis,mel_window}", "other", "feature_extractor.mel_filters"),
+    Row("featurizer.{window,fb}", "other", "preprocessor.featurizer.fb", "", (1, 80, 257)),
+    Row("{anchors,anchor_grid}", "other", "model.24.anchors", "", (3, 3, 2)),
+    Row("{w_avg,noise_const,resample_filter}", "other", "mapping.w_avg", "", VECTOR),
     Row("{up,down}.kernel", "conv", "mid_block.up.kernel", "", (8,)),
     Row("{dct,transform}.weights", "other", "blocks.0.transform.weights"),
+    Row("attn_mask_probs", "other", "attn_mask_probs", "", (4,)),
     # Heads.
     Row("final_logits_bias", "output_head", "final_logits_bias", "", (1, 512)),
     Row("empty_weight", "output_head", "criterion.empty_weight", "", (91,)),
@@ -115,6 +128,7 @@ BUFFERS = [
         (1000,),
     ),
     # Integer emulation.
+    Row("layernorm.shift", "norm", "embeddings.LayerNorm.shift", "", (1,)),
     Row("{x_min,x_max}", "other", "encoder.layer.0.output.output_activation.x_min", "", (1,)),
     Row(
         "{act,fc,weight}_scaling_factor",
@@ -130,23 +144,13 @@ BUFFERS = [
 GGUF_BUFFERS = [
     Row("rope_freqs", "attention", "rope_freqs.weight", "", VECTOR),
     Row("rope_factors_*", "attention", "rope_factors_long.weight", "", VECTOR),
+    Row("layer_output_scale", "other", "blk.0.layer_output_scale.weight", "", (1,)),
+    Row("attn_rot_embd", "attention", "blk.0.attn_rot_embd.weight", "", VECTOR),
     Row("exp_probs_b", "router", "blk.3.exp_probs_b.bias", "", (8,)),
 ]
 
-FROZEN_NORMS = (
-    "detr",
-    "d_fine",
-    "dino",
-    "deta",
-    "omdet",
-    "layoutlmv2",
-    "oneformer",
-    "table-transformer",
-)
-"""Models (by part of ``model_type``) whose backbones store frozen batch norms as buffers.
-
-Such a norm has no ``num_batches_tracked``; neither has one of PyTorch before 0.4.1, which learnt.
-"""
-
 LEARNT_POSITIONS = ("auraflow",)
 """Models (by part of the class) that learn the positions which others compute."""
+
+LEARNT_BALANCES = ("ernie4_5", "afmoe", "laguna")
+"""Models (by part of ``model_type``) whose routers keep the correction as a parameter."""

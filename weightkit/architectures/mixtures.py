@@ -44,5 +44,5 @@ SECTIONS = (
 )
 """Parts of a config that may hold the above."""
 
-TOP_K_OF_MODEL = {"switch_transformers": 1, "nllb-moe": 2}
+TOP_K_OF_MODEL = {"switch_transformers": 1, "gptsan-japanese": 1, "nllb-moe": 2}
 """Models whose code fixes what their config does not say."""

@@ -5,6 +5,7 @@ Regions are read from the same kind of patterns as components; the innermost mat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -26,7 +27,7 @@ REGIONS = [
         "projector",
         "multi_modal_projector.linear_1.weight",
     ),
-    Region("{merger,aligner,img_projection}", "projector", "visual.merger.mlp.0.weight"),
+    Region("{*merger*,aligner,img_projection}", "projector", "visual.merger.mlp.0.weight"),
     Region(
         "{vision_model,vision_tower,visual,vision_encoder}",
         "vision",
@@ -52,6 +53,24 @@ REGIONS = [
 
 LAYERS = ("layers", "layer", "h", "blocks", "block", "blk", "stages")
 """Segments that hold a run of repeated modules, each under its number."""
+
+LAYER_ENDS = (*LAYERS[:2], *LAYERS[3:])
+"""How such segments end: ``text_blocks``."""
+
+_QUERIES = ("q", "q_proj", "q_lin", "query", "to_q", "wq", "linear_q", "conv_q", "queries")
+_KEYS = ("k", "k_proj", "k_lin", "key", "to_k", "wk", "linear_k", "conv_k")
+_VALUES = ("v", "v_proj", "v_lin", "value", "to_v", "wv", "linear_v", "conv_v")
+_PAIRED = ("kv", "kv_proj", "to_kv", "keys_values")
+_FUSED = ("qkv", "wqkv", "to_qkv", "query_key_value", "queries_keys_values", "in_proj_weight")
+
+ATTENDING: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(_QUERIES, frozenset("q")),
+    **dict.fromkeys(_KEYS, frozenset("k")),
+    **dict.fromkeys(_VALUES, frozenset("v")),
+    **dict.fromkeys(_PAIRED, frozenset("kv")),
+    **dict.fromkeys(_FUSED, frozenset("qkv")),
+}
+"""Parts of a module that make queries, keys and values: with two of them, it is attention."""
 
 NEXT_TOKEN = frozenset({"eh_proj", "enorm", "hnorm", "shared_head", "nextn"})
 """Modules that only a layer for predicting further tokens has; the rest of it is like any other."""
@@ -104,6 +123,7 @@ EXPERTS = [
     Expert("experts", "routed", "layers.0.mlp.experts.3.up_proj.weight"),
     Expert("expert_#", "routed", "block.1.layer.1.mlp.experts.expert_3.wi.weight"),
     Expert("*_exps", "routed", "blk.0.ffn_up_exps.weight"),
+    Expert("ffn_{gate,up,down}.#", "routed", "blk.0.ffn_gate.7.weight"),
     Expert(
         "{block_sparse_moe,mlp,moe}.{input,output}_linear",
         "routed",

@@ -35,15 +35,19 @@ class Row(NamedTuple):
     ``when`` is words separated by spaces, all of which must hold:
 
     ``top``       no layer number stands before the match
-    ``last``      nothing but the parameter's own name follows the match
+    ``own``       the match is the parameter's own name
     ``matrix``    the module's weight has two dimensions, or three where experts are stacked
     ``kernel``    it has three or more
     ``flat``      it has at most two
     ``experts``   experts stand beside the match, in the same block
     ``recurrent`` the matched module carries a state on
+    ``attends``   the matched module has queries and keys
+    ``paired``    gamma and beta stand together, in one module
     ``audio``     the model reads sound
     ``mask``      the tensor has two dimensions or more
-    ``frozen``    it belongs to a batch norm that is not trained
+    ``vector``    it has one
+    ``balance``   the model does not learn how its experts are balanced
+    ``frozen``    it belongs to a batch norm of a transformers model that is not trained
     ``fixed``     the model does not learn its positions
     ``low_rank``  a low-rank update stands beside it
     """
