@@ -110,8 +110,8 @@ KNOWN = {
     ),
     "mlx": (MLX_4, {"bits": 4, "group_size": 16}, {}),
     "hqq": (
-        [f"{Q}W_q 32x32 u8", f"{Q}scale 128x1 f16", f"{Q}zero 128x1 f16", f"{Q}shape 2 i64",
-         f"{Q}nbits 1 i64"],
+        [f"{Q}W_q 64x16 u8", f"{Q}scale 128x1 f16", f"{Q}zero 128x1 f16", f"{Q}shape 2 i64",
+         f"{Q}nbits 1 i64", f"{Q}encoded_state_dict - u8", f"{Q}compute_dtype 13 u8"],
         {},
         {"shape": SHAPE, "nbits": (4).to_bytes(8, "little")},
     ),
@@ -119,7 +119,81 @@ KNOWN = {
     "exl3": ([f"{Q}trellis 4x2x64 i16", f"{Q}suh 64 f16", f"{Q}svh 32 f16"], {}, {}),
     "aqlm": ([f"{Q}codes 32x8x1 i16", f"{Q}codebooks 1x256x1x8 f16", f"{Q}scales 32x1x1x1 f16"], {}, {}),
     "quanto 8 bits": ([f"{Q}weight._data 32x64 i8", f"{Q}weight._scale 32x1 f32"], {}, {}),
-    "quanto 4 bits": ([f"{Q}weight._data 32x32 u8", f"{Q}weight._scale 32x1 f32"], {"weights": "int4"}, {}),
+    "quanto 4 bits": (
+        [f"{Q}weight._data._data 64x16 u8", f"{Q}weight._scale 128x1 f32", f"{Q}weight._shift 128x1 f32"],
+        {"weights": "int4"},
+        {},
+    ),
+    "quanto 2 bits, undeclared": (
+        [f"{Q}weight._data._data 32x16 u8", f"{Q}weight._scale 128x1 f32"], {}, {},
+    ),
+    "hqq 3 bits, padded words": (
+        [f"{Q}W_q 13x16 i32", f"{Q}scale 128x1 f16"],
+        {"quant_config": {"weight_quant_params": {"nbits": 3, "group_size": 16, "axis": 1}}},
+        {},
+    ),
+    "hqq 2 bits along the other axis": (
+        [f"{Q}W_q 4x128 u8", f"{Q}scale 1x128 f16"],
+        {"quant_config": {"weight_quant_params": {"nbits": 2, "group_size": 16, "axis": 0}}},
+        {},
+    ),
+    "awq for gemv": (
+        [f"{Q}qweight 32x8 i32", f"{Q}scales 32x16 f16", f"{Q}qzeros 32x2 i32"],
+        {"bits": 4, "version": "gemv"},
+        {},
+    ),
+    "awq for gemv, fast": (
+        [f"{Q}qweight 8x64 i16", f"{Q}scales 8x32 f16", f"{Q}qzeros 8x32 f16"],
+        {"bits": 4, "version": "gemv_fast"},
+        {},
+    ),
+    "gptq of several widths": (
+        [f"{Q}qweight 16x32 i32", f"{Q}scales 4x32 f16", f"{Q}qzeros 4x8 i32", f"{Q}g_idx 64 i32"],
+        {"bits": 4, "dynamic": {"+:.*q_proj": {"bits": 8}}},
+        {},
+    ),
+    "fp-quant": (
+        [f"{Q}qweight 32x32 u8", f"{Q}scales 32x2 u8", f"{Q}forward_hadamard_matrix 32x32 bf16",
+         f"{Q}weight_global_scale 1 f32"],
+        {"quant_method": "fp_quant"},
+        {},
+    ),
+    "nunchaku": (
+        [f"{Q}qweight 32x32 i8", f"{Q}wscales 1x32 bf16", f"{Q}smooth_factor 64 bf16"], {}, {},
+    ),
+    "nunchaku, words": ([f"{Q}qweight 8x32 i32", f"{Q}wscales 1x32 bf16", f"{Q}wzeros 1x32 bf16"], {}, {}),
+    "mxfp6": ([f"{Q}weight_packed 32x48 u8", f"{Q}weight_scale 32x2 u8"], {}, {}),
+    "packed integers of 3 bits, without a gap": (
+        [f"{Q}weight_packed 32x6 i32", f"{Q}weight_scale 32x4 bf16", f"{Q}weight_shape 2 i64"],
+        {"config_groups": {"a": {"weights": {"num_bits": 3, "group_size": 16}}}},
+        {"weight_shape": SHAPE},
+    ),
+    "int4 of ModelOpt": (
+        [f"{Q}weight 16x64 u8", f"{Q}weight_scale 32x4 f32", f"{Q}pre_quant_scale 64 bf16"],
+        {"quant_algo": "W4A16_AWQ", "group_size": 16},
+        {},
+    ),
+    "torchao int8": (
+        [f"{Q}_weight_qdata 32x64 i8", f"{Q}_weight_scale 32x1 f32", f"{Q}_weight_zero_point 32x1 i8"],
+        {},
+        {},
+    ),
+    "torchao float8": ([f"{Q}_weight_qdata 32x64 f8_e4m3", f"{Q}_weight_scale 32x1 f32"], {}, {}),
+    "torchao int4": (
+        [f"{Q}_weight_qdata 32x32 i8", f"{Q}_weight_scale 4x32 bf16", f"{Q}_weight_zero_point 4x32 bf16"],
+        {},
+        {},
+    ),
+    "torchao int4 in words": ([f"{Q}_weight_qdata 32x8 i32", f"{Q}_weight_scale 4x32 bf16"], {}, {}),
+    "higgs": (
+        [f"{Q}weight 8x64 i16", f"{Q}scales 32x1 f16", f"{Q}tables 16 f16", f"{Q}tables2 16x16 f32"],
+        {"quant_method": "higgs", "bits": 4, "group_size": 64},
+        {},
+    ),
+    "2 of 4 sparse": (
+        [f"{Q}weight.compressed 32x32 bf16", f"{Q}weight.bitmask 32x8 u8", f"{Q}weight.shape 2 i64"], {}, {},
+    ),
+    "scaled fp8": ([f"{Q}weight 32x64 f8_e4m3", f"{Q}scale_weight 1 f32", "scaled_fp8 2 f8_e4m3"], {}, {}),
     "bitnet": ([f"{Q}weight 8x64 u8", f"{Q}weight_scale 1 bf16"], {"quant_method": "bitnet"}, {}),
     "int8": ([f"{Q}weight 32x64 i8", f"{Q}weight_scales 32 f16"], {"quant_method": "eetq"}, {}),
 }  # fmt: skip
@@ -244,7 +318,13 @@ def test_a_quant_state_of_an_odd_count():
     [
         [f"{Q}Qidxs 32x8 i64"],
         [f"{Q}indices 1x8 i32", f"{Q}centroids 1x8 f16"],
-        [f"{Q}_weight_qdata 32x8 i32", f"{Q}_weight_scale 32x4 f16"],
+        [f"{Q}_weight_qdata 4x4x32x4 i32", f"{Q}_weight_scale_and_zero 4x32x2 bf16"],
+        [f"{Q}B 4x64 i32", f"{Q}s 1x32 f16"],
+        [f"{Q}dense_weights 512 i64", f"{Q}row_offsets 33 i32"],
+        [f"{Q}weight 8x64 i16"],
+        [f"{Q}W_q 7x128 i32", f"{Q}scale 1x128 f16"],
+        [f"{Q}weight._data._data 64x16 u8"],
+        [f"{Q}weight_packed 32x7 i32", f"{Q}weight_scale 32x1 bf16"],
         [f"{Q}qweight 8x32 i32"],
         [f"{Q}W_q 32x32 u8"],
         [f"{Q}codes 32x8x1 i16", f"{Q}codebooks 1x256 f16"],

@@ -7,107 +7,47 @@ must agree; :mod:`weightkit.analyses.quantization` decides what is counted.
 Sources: AutoGPTQ and GPTQModel (``nn_modules/qlinear``), AutoAWQ (``modules/linear``),
 bitsandbytes (``functional.QuantState``), compressed-tensors (``compressors``), ModelOpt
 (``export/quant_utils``), MLX (``mlx/nn/layers/quantized.py``), HQQ (``core/quantize.py``),
-ExLlamaV2 and V3 (``exl2``, ``exl3`` modules), AQLM (``inference.py``), optimum-quanto.
+ExLlamaV2 and V3 (``exl2``, ``exl3`` modules), AQLM (``inference.py``), optimum-quanto, torchao
+(``quantize_/workflows``), FP-Quant and HIGGS (transformers ``integrations``), Nunchaku.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import prod
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 from weightkit.analyses.folding import Fold
-
-Content = Callable[[Fold], bytes]
-SHAPES, DECLARED, STORED = "shapes", "declared", "stored"
-
-
-class Evidence(NamedTuple):
-    """One way to derive a count, and what it rests on: shapes, declared or stored."""
-
-    elements: int
-    source: str
-    rests: str = SHAPES
-
-
-class Packed:
-    """A packed tensor with what stands beside it in its module, and what the config says of it."""
-
-    def __init__(
-        self,
-        fold: Fold,
-        beside: Mapping[str, Fold],
-        settings: Mapping[str, Any],
-        content: Content,
-    ) -> None:
-        self.fold = fold
-        self.beside = beside
-        self.settings = settings
-        self._content = content
-        self.shape = fold.shape
-        self.numel = fold.numel
-        self.container = 8 * fold.dtype.nbytes
-        self.faults: list[str] = []
-
-    def shape_of(self, *names: str) -> tuple[int, ...] | None:
-        """The shape of the first of these tensors that the module has."""
-        return next((self.beside[name].shape for name in names if name in self.beside), None)
-
-    def number(self, *names: str) -> int | None:
-        """The first of these settings that is a sensible size."""
-        for name in names:
-            value = self.settings.get(name)
-            if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1 << 20:
-                return value
-        return None
-
-    def content(self, name: str) -> bytes:
-        """The bytes of a small tensor beside the first member; none if they cannot be had."""
-        fold = self.beside.get(name)
-        return b"" if fold is None or fold.nbytes > 4096 else self._content(fold)
-
-    def integers(self, name: str) -> list[int]:
-        """The content of a small tensor of integers."""
-        fold, content = self.beside.get(name), self.content(name)
-        if fold is None or fold.dtype.kind not in ("int", "uint"):
-            return []
-        size, signed = fold.dtype.nbytes, fold.dtype.kind == "int"
-        pieces = [content[at : at + size] for at in range(0, len(content), size)]
-        return [int.from_bytes(piece, "little", signed=signed) for piece in pieces]
-
-    def by_bits(self, bits: int | None) -> list[Evidence]:
-        """All containers filled without a gap."""
-        total = self.numel * self.container
-        if bits is None or bits > self.container or total % bits:
-            return []
-        return [Evidence(total // bits, f"{bits} bits declared", DECLARED)]
-
-    def by_groups(self, scales: tuple[int, ...] | None, size: int | None) -> list[Evidence]:
-        """A scale for every group of ``size``."""
-        if scales is None or size is None:
-            return []
-        return [Evidence(prod(scales) * size, f"scales of groups of {size} declared", DECLARED)]
-
-
-BITS = ("bits", "w_bit", "weight_bits", "num_bits", "nbits")
-GROUP = ("group_size", "q_group_size")
+from weightkit.analyses.packed import DECLARED, GROUP, STORED, Evidence, Packed
 
 
 def gptq_awq(packed: Packed) -> list[Evidence]:
     """GPTQ packs the rows of (in, out) into words, AWQ its columns; scales are (groups, out).
 
-    GPTQ's 3 bits leave no gap either: 32 values take 3 words.
+    GPTQ's 3 bits leave no gap either: 32 values take 3 words. AWQ for GEMV has a row per output
+    and its scales the other way round; Nunchaku has 4 bits in containers of any size.
     """
-    found = packed.by_bits(packed.number(*BITS))
-    scales, zeros = packed.shape_of("scales"), packed.shape_of("qzeros")
-    order = packed.shape_of("g_idx")
-    if len(packed.shape) != 2 or scales is None or len(scales) != 2:
+    if packed.shape_of("wscales") is not None:
+        return [Evidence(packed.numel * packed.container // 4, "4 bits each")]
+    if packed.container == 8:
+        return microscaled(packed, packed.beside.get("scales"))
+    found = packed.by_bits(packed.bits())
+    scales = packed.shape_of("scales")
+    if packed.container != 32 or len(packed.shape) != 2 or scales is None or len(scales) != 2:
         return found
     rows, columns = packed.shape
-    out = scales[1]
-    if columns != out:
-        return [*found, Evidence(rows * out, "rows and scales")]
+    if columns == scales[1]:
+        return found + _inputs_by_outputs(packed, scales[1])
+    if columns * 8 == scales[1]:
+        return [*found, Evidence(rows * scales[1], "rows and scales")]
+    return [*found, Evidence(packed.numel * 8, "eight to a word")] if rows == scales[0] else found
+
+
+def _inputs_by_outputs(packed: Packed, out: int) -> list[Evidence]:
+    """GPTQ: an entry of ``g_idx`` for each input, zero points as wide as the weights."""
+    rows, order, zeros = packed.shape[0], packed.shape_of("g_idx"), packed.shape_of("qzeros")
+    found = []
     if order is not None and len(order) == 1:
         found.append(Evidence(order[0] * out, "g_idx and scales"))
     if zeros is not None and len(zeros) == 2 and zeros[1] and rows * out % zeros[1] == 0:
@@ -193,7 +133,7 @@ def blocks_and_scales(packed: Packed) -> list[Evidence]:
 
 
 def fp4(packed: Packed) -> list[Evidence]:
-    """NVFP4 and MXFP4: two to a byte, a float8 scale for 16 values or an exponent for 32.
+    """NVFP4, MXFP4 and MXFP6 in bytes, ModelOpt's integers of 4 bits, and BitNet.
 
     BitNet stores four values of two bits to a byte, with one scale for all.
     """
@@ -201,22 +141,27 @@ def fp4(packed: Packed) -> list[Evidence]:
     if packed.settings.get("quant_method") == "bitnet":
         return [Evidence(packed.numel * 4, "four to a byte")]
     if scale is None or len(scale.shape) < len(packed.shape):
-        return packed.by_bits(packed.number(*BITS))
+        return packed.by_bits(packed.bits())
+    if scale.dtype.kind == "float" and scale.dtype.nbytes > 1:
+        groups = packed.by_groups(scale.shape, packed.number(*GROUP))
+        return [Evidence(packed.numel * 2, "two to a byte"), *groups]
+    return microscaled(packed, scale)
+
+
+def microscaled(packed: Packed, scale: Fold | None) -> list[Evidence]:
+    """Values of 4, 6 or 8 bits; a float8 scale for 16 of them or an exponent for 32."""
+    if scale is None or scale.dtype.nbytes > 1:
+        return packed.by_bits(packed.bits())
     size = 16 if scale.dtype.name == "f8_e4m3" else 32
-    if (
-        scale.numel == packed.numel // size
-        and packed.container == 8
-        and scale.numel * size != packed.numel * 2
-    ):
-        return [Evidence(packed.numel, "one element each")]
-    return [
-        Evidence(packed.numel * 2, "two to a byte"),
-        Evidence(scale.numel * size, f"scales of {size}"),
-    ]
+    values, stored = scale.numel * size, packed.numel * packed.container
+    found = [Evidence(values, f"scales of {size}")]
+    if values and stored % values == 0 and stored // values in (6, 8):
+        return [*found, Evidence(values, f"{stored // values} bits each")]
+    return [Evidence(packed.numel * 2, "two to a byte"), *found]
 
 
 def compressed_tensors(packed: Packed) -> list[Evidence]:
-    """Whole values only in each word: 32 // bits of them; the shape is stored beside."""
+    """Values without a gap, or (before 0.13) only whole ones in each word; the shape is stored."""
     if packed.container == 8:
         return fp4(packed)
     found = []
@@ -228,13 +173,17 @@ def compressed_tensors(packed: Packed) -> list[Evidence]:
     scales = packed.shape_of("weight_scale")
     rows, words = prod(packed.shape[:-1]), packed.shape[-1] if packed.shape else 0
     for bits, group in _widths(packed.settings):
-        per_word = packed.container // bits
-        columns = words * per_word
+        columns = 0
         if group and scales is not None and scales[-1:] != (1,):
             columns = scales[-1] * group
         elif found and rows:  # the last word of a row may be filled in part
             columns = found[0].elements // rows
-        if -(-columns // per_word) == words:
+        elif packed.container % bits == 0:
+            columns = words * packed.container // bits
+        if words in (
+            -(-columns * bits // packed.container),
+            -(-columns // (packed.container // bits)),
+        ):
             found.append(Evidence(rows * columns, f"{bits} bits declared", DECLARED))
     return found
 
@@ -264,19 +213,35 @@ def mlx(packed: Packed) -> list[Evidence]:
     """Words without a gap along the last dimension; scales and biases for each group of it."""
     scales = packed.shape_of("scales")
     return [
-        *packed.by_bits(packed.number("bits")),
+        *packed.by_bits(packed.bits()),
         *packed.by_groups(scales, packed.number("group_size")),
     ]
 
 
 def hqq(packed: Packed) -> list[Evidence]:
-    """The shape is stored; words or bytes hold ``nbits`` each."""
+    """The shape is stored; a scale for each row of groups, packed along the rows.
+
+    Ten values of 3 bits go to a word, the last one of a column padded.
+    """
     shape = packed.integers("shape")
     found = [Evidence(prod(shape), "shape", STORED)] if any(shape) else []
-    bits = next(iter(packed.integers("nbits")), 0) or packed.number("nbits", "bits")
-    if bits != 3:  # ten values to a word, the last one padded
-        found += packed.by_bits(bits if bits and 0 < bits <= 8 else None)
-    return found
+    table = packed.settings.get("quant_config")
+    inner = table.get("weight_quant_params") if isinstance(table, Mapping) else None
+    own = inner if isinstance(inner, Mapping) else packed.settings
+    bits = next(iter(packed.integers("nbits")), 0) or own.get("nbits") or packed.number("bits")
+    if _is_size(bits) and 0 < bits <= 8 and bits != 3:
+        found += packed.by_bits(bits)
+    return found + _rows_of_groups(packed, "scale")
+
+
+def _rows_of_groups(packed: Packed, name: str) -> list[Evidence]:
+    """Packed along the rows, of which each has a scale: (groups, 1) beside (rows, group)."""
+    scale = packed.shape_of(name)
+    if scale is None or len(scale) != 2 or scale[1] != 1 or len(packed.shape) != 2:
+        return []
+    if packed.container > 8 and packed.fold.dtype.kind == "float":  # bytes seen as another type
+        return []
+    return [Evidence(scale[0] * packed.shape[1], "scales and columns")]
 
 
 def exllama2(packed: Packed) -> list[Evidence]:
@@ -307,11 +272,35 @@ def aqlm(packed: Packed) -> list[Evidence]:
 
 
 def quanto(packed: Packed) -> list[Evidence]:
-    """Bytes hold one value each, or of 2 and 4 bits four and two."""
+    """Bytes hold one value each, or of 2 and 4 bits four and two, packed along the rows."""
     if packed.fold.dtype.name != "u8":
         return [Evidence(packed.numel, "one element each")]
     bits = {"int4": 4, "int2": 2, "qint4": 4, "qint2": 2}.get(str(packed.settings.get("weights")))
-    return packed.by_bits(bits)
+    return packed.by_bits(bits) + _rows_of_groups(packed, "_scale")
+
+
+def torchao(packed: Packed) -> list[Evidence]:
+    """Bytes with a scale per row hold one value; of 4 bits, scales are (groups, rows)."""
+    leaf = packed.fold.segments[-1].removesuffix("_qdata")
+    scale = packed.shape_of(f"{leaf}_scale")
+    if scale is None or len(packed.shape) != 2 or len(scale) != 2:
+        return []
+    rows, (first, last) = packed.shape[0], scale
+    if first == rows and packed.container == 8:
+        return [Evidence(packed.numel, "one element each")]
+    return [Evidence(packed.numel * packed.container // 4, "4 bits each")] if last == rows else []
+
+
+def higgs(packed: Packed) -> list[Evidence]:
+    """HIGGS: words of 16 bits, filled without a gap; scales for each group."""
+    groups = packed.by_groups(packed.shape_of("scales"), packed.number(*GROUP))
+    return packed.by_bits(packed.bits()) + groups
+
+
+def sparse(packed: Packed) -> list[Evidence]:
+    """Values of a sparse matrix; a bit for each element says which are there."""
+    mask = packed.shape_of("weight.bitmask", "bitmask")
+    return [Evidence(prod(mask) * 8, "bits of the mask")] if mask is not None else []
 
 
 def uncountable(packed: Packed) -> list[Evidence]:

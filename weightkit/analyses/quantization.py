@@ -15,7 +15,7 @@ from weightkit.analyses import packings
 from weightkit.analyses.components import Kin
 from weightkit.analyses.folding import Fold
 from weightkit.analyses.kinds import BOOKKEEPING, BUFFER
-from weightkit.analyses.packings import SHAPES, STORED, Evidence, Packed
+from weightkit.analyses.packed import SHAPES, STORED, Evidence, Packed
 from weightkit.analyses.scene import Scene, module_prefix
 from weightkit.architectures.quantizers import COMPANIONS
 from weightkit.architectures.rows import segment_matches
@@ -68,10 +68,15 @@ LAYOUTS = [
     Layout("exl2", "q_weight", "int uint", "", packings.exllama2),
     Layout("exl3", "trellis", "int uint", "", packings.exllama3),
     Layout("aqlm", "codes", "int uint", "codebooks", packings.aqlm),
-    Layout("quanto", "_data", "u8 i8 f8_e4m3 f8_e5m2", "_scale", packings.quanto),
+    Layout("quanto", "_data", "i8 f8_e4m3 f8_e5m2", "_scale", packings.quanto),
+    Layout("quanto", "_data", "u8", "", packings.quanto),
+    Layout("higgs", "weight", "i16", "tables", packings.higgs),
+    Layout("sparse", "compressed", "int uint float", "bitmask", packings.sparse),
     Layout("quip", "Qidxs", "int uint", "", packings.uncountable),
     Layout("vptq", "indices", "int uint", "centroids centroids.weight", packings.uncountable),
-    Layout("torchao", "*_qdata", "int uint", "*_scale", packings.uncountable),
+    Layout("torchao", "*_qdata", "int uint", "", packings.torchao),
+    Layout("marlin", "B", "int uint", "s", packings.uncountable),
+    Layout("spqr", "dense_weights", "int uint", "", packings.uncountable),
 ]
 
 _LEAVES = frozenset(layout.leaf for layout in LAYOUTS)
@@ -126,7 +131,7 @@ def _plain(
     group: Fold, kin: Kin, settings: Mapping[str, Any], scene: Scene, faults: Faults
 ) -> Counted:
     """A tensor of no packed layout; integers of a quantized checkpoint may still be packed."""
-    words = group.dtype.kind in ("int", "uint") and group.dtype.nbytes in (1, 4)
+    words = group.dtype.kind in ("int", "uint") and group.dtype.nbytes in (1, 2, 4)
     if not words or not settings or scene.flat or kin.kind in (BOOKKEEPING, BUFFER):
         return Counted(group, kin, group.numel)
     if group.dtype.name == "i8":
@@ -177,7 +182,7 @@ class _Companions:
             return
         parts: dict[tuple[int | str, ...], list[int]] = {}
         for at, member in enumerate(group.members):
-            module = member.name.rpartition(".")[0]
+            module = _module(member.name)
             places = (self._places(group, name).get(module, -1) for name in beside)
             key: tuple[int | str, ...] = (module if own else "", *places)
             parts.setdefault(key, []).append(at)
@@ -190,15 +195,15 @@ class _Companions:
             yield group.part(members), found
 
     def _beside(self, group: Fold) -> dict[str, list[Fold]]:
-        prefix = module_prefix(group.template)
-        stem = group.segments[-1].removesuffix("_blocks")
-        names = (*COMPANIONS, f"{stem}_scales")
+        prefix = _prefix(group)
+        stem = group.segments[-1].removesuffix("_blocks").removesuffix("_qdata")
+        names = (*COMPANIONS, f"{stem}_scales", f"{stem}_scale")
         templates = self.scene.by_template
         return {name: templates[prefix + name] for name in names if prefix + name in templates}
 
     def _places(self, group: Fold, name: str) -> dict[str, int]:
         """For each module that has a tensor ``name``, which of the folds it is in."""
-        template = module_prefix(group.template) + name
+        template = _prefix(group) + name
         if template not in self._by_module:
             levels = name.count(".") + 1
             self._by_module[template] = {
@@ -207,6 +212,16 @@ class _Companions:
                 for member in fold.members
             }
         return self._by_module[template]
+
+
+def _prefix(group: Fold) -> str:
+    """Where a packed tensor's companions stand: quanto's are a level up from ``_data._data``."""
+    return module_prefix(group.template).removesuffix("_data.")
+
+
+def _module(name: str) -> str:
+    """The module of a packed tensor by its full name, as :func:`_prefix` has it."""
+    return name.rpartition(".")[0].removesuffix("._data")
 
 
 def _uniform(group: Fold, beside: Mapping[str, Sequence[Fold]]) -> bool:

@@ -59,7 +59,12 @@ AUXILIARIES = [
     Auxiliary("scale", "weight", "fp8", "attn.wq_a.scale"),
     Auxiliary("scale", "W_q", "hqq", "q_proj.scale"),
     Auxiliary(
-        "{zero,shape,nbits,group_size,axis,packing,view_as_float}", "W_q", "hqq", "q_proj.zero"
+        "{zero,shape,nbits,group_size,axis,packing,view_as_float,unpack_view_dtype,quant_scale,"
+        "quant_zero,compute_dtype,offload_meta,encoded_state_dict,stores_quant_config,"
+        "channel_wise,optimize,round_zero}",
+        "W_q",
+        "hqq",
+        "q_proj.zero",
     ),
     Auxiliary(
         "q_{invperm,perm,scale,scale_max,groups,group_map}", "q_weight", "exl2", "q_proj.q_scale"
@@ -68,12 +73,52 @@ AUXILIARIES = [
     Auxiliary("{codebooks,scales}", "codes", "aqlm", "q_proj.codebooks"),
     Auxiliary("{su,sv,wscale,codebook_id}", "Qidxs", "quip", "q_proj.SU"),
     Auxiliary("{centroids,res_centroids,weight_bias,perm}", "indices", "vptq", "q_proj.centroids"),
-    Auxiliary("_{scale,shift}", "_data", "quanto", "q_proj.weight._scale"),
-    Auxiliary("*_{scale,zero_point}", "*_qdata", "torchao", "q_proj._weight_scale"),
+    Auxiliary("_{scale,shift}", "_data _data._data", "quanto", "q_proj.weight._scale"),
+    Auxiliary(
+        "*_{scale,zero_point,scale_and_zero,act_pre_scale}",
+        "*_qdata",
+        "torchao",
+        "q_proj._weight_scale",
+    ),
+    Auxiliary("{tables,tables#}", "weight", "higgs", "q_proj.tables2"),
+    Auxiliary(
+        "{forward,backward}_hadamard_matrix", "", "fp-quant", "q_proj.forward_hadamard_matrix"
+    ),
+    Auxiliary(
+        "{weight_global_scale,act_global_scale}", "qweight", "fp-quant", "q.act_global_scale"
+    ),
+    Auxiliary(
+        "{wscales,wzeros,wcscales,wtscale,smooth_factor,smooth_factor_orig}",
+        "qweight",
+        "nunchaku",
+        "to_qkv.wscales",
+    ),
+    Auxiliary("bitmask", "", "sparse", "q_proj.weight.bitmask"),
+    Auxiliary("pre_quant_scale", "weight", "modelopt", "q_proj.pre_quant_scale"),
+    Auxiliary("{scale_weight,scale_input}", "", "fp8", "q_proj.scale_weight", "small"),
+    Auxiliary("{scaled_fp#,comfy_quant}", "", "fp8", "scaled_fp8"),
+    Auxiliary("{s,workspace}", "B", "marlin", "q_proj.s"),
+    Auxiliary(
+        "{in_perm,out_perm,row_offsets,col_vals,first_order_quantization_data}",
+        "dense_weights",
+        "spqr",
+        "q_proj.row_offsets",
+    ),
 ]
 
 PACKED = frozenset(
-    {"qweight", "weight_packed", "q_weight", "w_q", "qidxs", "codes", "indices", "trellis"}
+    {
+        "qweight",
+        "weight_packed",
+        "q_weight",
+        "w_q",
+        "qidxs",
+        "codes",
+        "indices",
+        "trellis",
+        "compressed",
+        "dense_weights",
+    }
 )
 """Lower-case names of packed weights: integers that stand for parameters."""
 
@@ -99,5 +144,9 @@ COMPANIONS = (
     "suh",
     "svh",
     "codebooks",
+    "wscales",
+    "bitmask",
+    "tables",
+    "_scale",
 )
 """Tensors of a module that say something about the size of its packed weight (as templates)."""

@@ -59,15 +59,14 @@ LAYER_ENDS = (*LAYERS[:2], *LAYERS[3:])
 
 _QUERIES = ("q", "q_proj", "q_lin", "query", "to_q", "wq", "linear_q", "conv_q", "queries")
 _KEYS = ("k", "k_proj", "k_lin", "key", "to_k", "wk", "linear_k", "conv_k")
+_KEYS_AND_VALUES = ("kv", "kv_proj", "to_kv", "keys_values")
 _VALUES = ("v", "v_proj", "v_lin", "value", "to_v", "wv", "linear_v", "conv_v")
-_PAIRED = ("kv", "kv_proj", "to_kv", "keys_values")
 _FUSED = ("qkv", "wqkv", "to_qkv", "query_key_value", "queries_keys_values", "in_proj_weight")
 
 ATTENDING: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(_QUERIES, frozenset("q")),
-    **dict.fromkeys(_KEYS, frozenset("k")),
+    **dict.fromkeys((*_KEYS, *_KEYS_AND_VALUES), frozenset("k")),
     **dict.fromkeys(_VALUES, frozenset("v")),
-    **dict.fromkeys(_PAIRED, frozenset("kv")),
     **dict.fromkeys(_FUSED, frozenset("qkv")),
 }
 """Parts of a module that make queries, keys and values: with two of them, it is attention."""
