@@ -32,25 +32,22 @@ def layout(tensors: Sequence[TensorInfo], metadata: Mapping[str, str]) -> Layout
     for tensor in tensors:
         _check(tensor)
     order = sorted(range(len(tensors)), key=lambda at: _key(tensors[at]))
-    slots: list[Slot] = [Slot(0, 0)] * len(tensors)
-    entries: dict[str, object] = {}
-    if metadata:
-        entries[RESERVED] = dict(sorted(metadata.items()))
+    places: list[tuple[int, int]] = [(0, 0)] * len(tensors)
+    entries = [f'"{RESERVED}":{_json(dict(sorted(metadata.items())))}'] if metadata else []
     end = 0
     for at in order:
         tensor = tensors[at]
-        slots[at] = Slot(end, tensor.nbytes)
-        end += tensor.nbytes
-        offsets = [slots[at].offset, end]
-        entries[tensor.name] = _entry(tensor, offsets)
+        start, end = end, end + tensor.nbytes
+        places[at] = start, end - start
+        entries.append(_entry(tensor, start, end))
     header = _header(entries)
-    start = len(header)
-    moved = tuple(Slot(start + slot.offset, slot.nbytes) for slot in slots)
+    first = len(header)
+    slots = tuple(Slot(first + start, nbytes) for start, nbytes in places)
 
     def literals(_: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         yield 0, header
 
-    return Layout(start + end, moved, literals)
+    return Layout(first + end, slots, literals)
 
 
 def holds(dtype: DType) -> bool:
@@ -74,18 +71,19 @@ def _key(tensor: TensorInfo) -> tuple[int, bytes]:
     return _RANK[tensor.dtype], tensor.name.encode("utf-8", "surrogatepass")
 
 
-def _entry(tensor: TensorInfo, offsets: list[int]) -> dict[str, object]:
-    return {
-        "dtype": tensor.dtype.safetensors,
-        "shape": list(tensor.shape),
-        "data_offsets": offsets,
-    }
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def _header(entries: Mapping[str, object]) -> bytes:
+def _entry(tensor: TensorInfo, start: int, end: int) -> str:
+    shape = ",".join(map(str, tensor.shape))
+    head = f'{_json(tensor.name)}:{{"dtype":"{tensor.dtype.safetensors}","shape":[{shape}]'
+    return f'{head},"data_offsets":[{start},{end}]}}'
+
+
+def _header(entries: Sequence[str]) -> bytes:
     """The length and the JSON, padded with spaces so that the data is aligned to 8 bytes."""
     try:
-        text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+        text = f"{{{','.join(entries)}}}".encode()
     except UnicodeEncodeError as error:
         message = f"a name or metadata is no Unicode text: {error.reason}"
         raise PlanError(message, code="WK662") from error
