@@ -204,6 +204,9 @@ def test_recorded_aliases_are_tensors(tmp_path: Path) -> None:
     saved(tmp_path / "b.safetensors", one)
     change = only(diff(tmp_path / "a.pt", tmp_path / "b.safetensors"))
     assert (change.kind, change.name) == ("removed", "head.weight")
+    assert change.note == "the same as embed.weight"
+    back = only(diff(tmp_path / "b.safetensors", tmp_path / "a.pt"))
+    assert (back.kind, back.note) == ("added", "the same as embed.weight")
 
 
 def test_components_and_layers(tmp_path: Path) -> None:
@@ -309,6 +312,21 @@ def test_other_numbers(tmp_path: Path, a: Any, b: Any, changed: int, largest: fl
     delta = only(diff(tmp_path / "a.npz", tmp_path / "b.npz", "values")).delta
     assert delta is not None
     assert (delta.changed, delta.max_abs) == (changed, largest)
+
+
+def test_complex_and_real(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", w=np.array([1 + 0j, 2], "c8"), v=np.array([1 + 1j, 2], "c8"))
+    np.savez(tmp_path / "b.npz", w=np.array([1, 2], "f4"), v=np.array([1, 2], "f4"))
+    report = diff(tmp_path / "a.npz", tmp_path / "b.npz", "values")
+    assert changed_kinds(report) == {"v": ("changed", "differ"), "w": ("recast", "equal")}
+
+
+def test_types_that_cannot_be_compared(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", w=np.array(["a", "b"], "U1"))
+    np.savez(tmp_path / "b.npz", w=np.array(["a", "b"], "U2"))
+    change = only(diff(tmp_path / "a.npz", tmp_path / "b.npz"))
+    assert (change.kind, change.values) == ("recast", "unknown")
+    assert change.note == "not comparable by content"
 
 
 def test_text_has_no_figures(tmp_path: Path) -> None:
@@ -592,6 +610,8 @@ def test_links_that_lead_out_are_not_followed(tmp_path: Path) -> None:
     with pytest.raises(FormatError) as caught:
         diff(a, b)
     assert caught.value.code == "WK620"
+    report = diff(a, b, follow_symlinks=True)
+    assert settings(report) == {("tokenizer_config.json", ""): (None, "there")}
 
 
 # The command's own table

@@ -251,6 +251,56 @@ def test_figures_of_blocks_are_those_of_gguf(tmp_path: Path) -> None:
     assert change.delta.relative_l2 == pytest.approx(np.linalg.norm(y - x) / np.linalg.norm(x))
 
 
+def with_metadata(path: Path, template: str, tokens: list[str], scale: float = 1.0) -> Path:
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_chat_template(template)
+    writer.add_token_list(tokens)
+    writer.add_rope_freq_base(scale)
+    writer.add_tensor("w", np.ones(4, "f4"))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+@pytest.mark.parametrize("count", [10, 100_000])
+def test_metadata_and_templates_of_gguf(tmp_path: Path, count: int) -> None:
+    tokens = [f"token{number}" for number in range(count)]
+    a = with_metadata(tmp_path / "a.gguf", "{{ a }}\n" * 5, tokens)
+    assert diff(a, with_metadata(tmp_path / "b.gguf", "{{ a }}\n" * 5, tokens)).settings == ()
+    other = [*tokens]
+    other[7] = other[9] = "x" * len(other[7])
+    b = with_metadata(tmp_path / "b.gguf", "{{ b }}\n" * 5, other, 2.0)
+    found = {(item.place, item.key): (item.a, item.b) for item in diff(a, b).settings}
+    assert found["chat template", "default"] == ("{{ a }}\n" * 5, "{{ b }}\n" * 5)
+    assert found["metadata", "llama.rope.freq_base"] == (1.0, 2.0)
+    if count > 1000:
+        assert found["metadata", "tokenizer.ggml.tokens"] == (
+            "[7] token7; 2 elements differ",
+            "[7] xxxxxx; 2 elements differ",
+        )
+    else:
+        assert found["metadata", "tokenizer.ggml.tokens"] == (tokens, other)
+    shorter = with_metadata(tmp_path / "b.gguf", "{{ a }}\n" * 5, tokens[:-1])
+    (change,) = diff(a, shorter).settings
+    assert change.key == "tokenizer.ggml.tokens"
+    if count > 1000:
+        assert (change.a, change.b) == ("array of 100000 string", "array of 99999 string")
+
+
+def test_a_template_in_a_file_and_in_a_gguf(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    safetensors.torch.save_file({"w": torch.ones(4)}, folder / "model.safetensors")
+    (folder / "chat_template.jinja").write_text("{{ a }}", encoding="utf-8")
+    b = with_metadata(tmp_path / "b.gguf", "{{ a }}", ["x"])
+    assert diff(folder, b).same
+    b = with_metadata(tmp_path / "b.gguf", "{{ b }}", ["x"])
+    (change,) = diff(folder, b).settings
+    assert (change.place, change.a, change.b) == ("chat template", "{{ a }}", "{{ b }}")
+
+
 def test_what_a_conversion_computes_or_drops_is_no_difference(tmp_path: Path) -> None:
     arrays = {n: a for n, a in checkpoint().items() if a.ndim == 2}
     arrays["model.layers.0.self_attn.rotary_emb.inv_freq"] = noise(4).astype(BF16)

@@ -22,7 +22,7 @@ from weightkit.analyses.pairing import (
     pair_up,
 )
 from weightkit.analyses.settings import setting_changes
-from weightkit.analyses.shares import groups, merged, shares
+from weightkit.analyses.shares import Change, groups, merged, shares
 from weightkit.architectures.ggml_maps import COMPUTED, LEFT_OUT
 from weightkit.collecting import paused_collection
 from weightkit.opening import Checkpoint
@@ -48,6 +48,8 @@ from weightkit.values.canonical import form_of as _form
 
 EQUAL, ROUNDED, DIFFER, UNKNOWN = "equal", "rounded", "differ", "unknown"
 HEADERS, CONTENT, VALUES = "headers", "content", "values"
+FEW = 3
+"""Tensors of one type and shape: an embedding and a head, but not what every layer has."""
 SETTINGS = ("metadata", "template", "config", "tokenizer")
 """Kinds of difference beside the tensors that ``ignore`` takes."""
 IGNORABLE = (*CHANGES[1:], *SETTINGS)
@@ -79,30 +81,22 @@ def diff(
     compared: str = CONTENT,
     *,
     ignore: Collection[str] = (),
+    follow_symlinks: bool = False,
     jobs: int = 0,
     tick: Tick = silent,
 ) -> Diff:
     """Compare two checkpoints: by ``headers``, by ``content``, or with figures of all ``values``.
 
-    ``ignore`` names kinds of difference (:data:`IGNORABLE`) that do not count. Raises
-    UnsupportedError where a side has no tensors, AccessError if a file changes meanwhile.
+    ``ignore`` names kinds of difference (:data:`IGNORABLE`) that do not count; links out of a folder
+    are only read with ``follow_symlinks``. Raises UnsupportedError where a side has no tensors,
+    AccessError if a file changes meanwhile.
     """
     with paused_collection():
-        return _diff(a, b, compared, ignore, jobs, tick)
-
-
-def _diff(
-    a: Checkpoint, b: Checkpoint, compared: str, ignore: Collection[str], jobs: int, tick: Tick
-) -> Diff:
-    mine, theirs = items_of(a), items_of(b)
-    pairing = pair_up(mine, theirs, (a.format, b.format), compared != HEADERS, jobs, tick)
-    outcomes = _judged(pairing.pairs, compared, jobs, tick)
-    removed, added, notes = _left(pairing.removed, pairing.added, bool(_is_mapped(pairing.pairs)))
-    for part in (part for side in (a, b) for _, part in parts_of(side)):
-        for source in part.sources:
-            source.check_unchanged()
-    changes = _changes(pairing.pairs, outcomes, removed, added, compared == VALUES)
-    settings = tuple(setting_changes(a, b))
+        mine, theirs = items_of(a), items_of(b)
+        formats = (a.format, b.format)
+        changes, notes = _tensor_changes(mine, theirs, formats, compared, jobs, tick)
+        settings = tuple(setting_changes(a, b, follow_symlinks))
+        _check_unchanged(a, b)
     differing = tuple(change for change, _ in changes if change.kind != SAME)
     kinds = Counter(change.kind for change, _ in changes)
     counted = [item for item in differing if item.kind not in ignore]
@@ -122,6 +116,53 @@ def _diff(
         ignored=tuple(kind for kind in IGNORABLE if kind in ignore),
         notes=(*notes, *_other_sets(a, "A"), *_other_sets(b, "B")),
     )
+
+
+def _check_unchanged(*checkpoints: Checkpoint) -> None:
+    for part in (part for side in checkpoints for _, part in parts_of(side)):
+        for source in part.sources:
+            source.check_unchanged()
+
+
+def _tensor_changes(
+    mine: Mapping[str, Item],
+    theirs: Mapping[str, Item],
+    formats: tuple[str, str],
+    compared: str,
+    jobs: int,
+    tick: Tick,
+) -> tuple[list[Change], list[str]]:
+    """What became of every tensor, and what was not compared."""
+    pairing = pair_up(mine, theirs, formats, compared != HEADERS, jobs, tick)
+    outcomes = _judged(pairing.pairs, compared, jobs, tick)
+    removed, added, notes = _left(pairing.removed, pairing.added, _is_mapped(pairing.pairs))
+    copies = {} if compared == HEADERS else _copies(removed, mine) | _copies(added, theirs)
+    changes = _changes(pairing.pairs, outcomes, removed, added, compared == VALUES)
+    return [(_noted(change, copies), item) for change, item in changes], notes
+
+
+def _noted(change: TensorChange, copies: Mapping[str, str]) -> TensorChange:
+    if change.kind not in (ADDED, REMOVED) or change.name not in copies:
+        return change
+    return change._replace(note=f"the same as {copies[change.name]}")
+
+
+def _copies(items: Sequence[Item], side: Mapping[str, Item]) -> dict[str, str]:
+    """Tensors of one side only that are another of that side again, as a tied head is.
+
+    Only a few of a size are looked at.
+    """
+    by_form: dict[object, list[Item]] = {}
+    for item in side.values():
+        by_form.setdefault((item.info.dtype, item.info.shape), []).append(item)
+    pairs = []
+    for item in items:
+        alike = by_form.get((item.info.dtype, item.info.shape), [])
+        if len(alike) <= FEW and not why_unread(item.info):
+            pairs += [(item, other) for other in alike if other.name != item.name]
+    pairs = [pair for pair in pairs if not why_unread(pair[1].info)]
+    same = same_bytes(pairs)
+    return {a.name: b.name for (a, b), equal in zip(pairs, same, strict=True) if equal}
 
 
 def _side(checkpoint: Checkpoint, items: Mapping[str, Item]) -> DiffSide:
@@ -202,12 +243,19 @@ def _outcome(pair: Pair, measured: Measured | None) -> Outcome:
     elif pair.match is not None and not pair.match.known:
         note = "a conversion to this architecture may rearrange values: not comparable by content"
         return Outcome(UNKNOWN_CHANGE, UNKNOWN, note)
+    elif measured is None and _type(pair.a) != _type(pair.b) and _is_of_one_size(pair):
+        values, note = UNKNOWN, "not comparable by content"
     kind = _kind(pair, values)
     if kind == QUANTIZED and values == DIFFER:
         values = UNKNOWN
     if kind == CHANGED and measured is not None and not measured.sums.changed and measured.whole:
         note = "only signs of zeros or bits of NaN"
     return Outcome(kind, values, note, measured if measured is None or measured.whole else None)
+
+
+def _is_of_one_size(pair: Pair) -> bool:
+    a, b = pair.views
+    return a.info.numel == b.info.numel
 
 
 def _rounding(measured: Measured) -> str:
@@ -281,7 +329,7 @@ def _changes(
     removed: Sequence[Item],
     added: Sequence[Item],
     figures: bool,
-) -> list[tuple[TensorChange, Measured | None]]:
+) -> list[Change]:
     """Every tensor of both sides with what became of it, by name in natural order."""
     mine = _places([*(pair.a for pair in pairs), *removed])
     theirs = _places(added)

@@ -112,7 +112,15 @@ def command(
             progress("diff", output.quiet) as display,
         ):
             display.total = (nbytes_to_read(a) + nbytes_to_read(b)) * (2 if values else 1)
-            return diff(a, b, compared, ignore=ignore, jobs=jobs, tick=display.tick)
+            return diff(
+                a,
+                b,
+                compared,
+                ignore=ignore,
+                follow_symlinks=choosing.follow_symlinks,
+                jobs=jobs,
+                tick=display.tick,
+            )
 
     wish = Wish(limit=limit, show=frozenset(["tensors"] if tensors else []))
     return running.each([paths[0]], work, running.Showing(view, output, wish), judge=status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import unified_diff
+from itertools import zip_longest
 from typing import Any
 
 from weightkit.render import figures
@@ -205,7 +206,7 @@ def _tensors(report: Diff, wish: Wish) -> Iterator[Block]:
         Column(""),
         *_DELTA,
     ]
-    yield listed(columns, report.changes, _tensor, _limit(wish))
+    yield listed(columns, report.changes, _tensor, wish.limit or 0)
 
 
 def _tensor(change: TensorChange) -> Sequence[Cell]:
@@ -238,8 +239,16 @@ def _settings(settings: Sequence[SettingChange], wish: Wish) -> Iterator[Block]:
 
 
 def _setting(item: SettingChange) -> Sequence[Cell]:
-    return [item.place, item.key, _value(item.a), _value(item.b)]
+    return [item.place, item.key, *_values(item.a, item.b)]
 
 
-def _value(value: Any) -> Cell:
-    return Text("(none)", "quiet") if value is None else brief(value)
+def _values(a: Any, b: Any) -> list[Cell]:
+    """Both in brief, or if that is the same, from where they differ on."""
+    cells: list[Cell] = [
+        Text("(none)", "quiet") if value is None else brief(value) for value in (a, b)
+    ]
+    if cells[0] != cells[1] or type(a) is not type(b) or not isinstance(a, str | list):
+        return cells
+    pairs = zip_longest(a, b)
+    at = next(at for at, (x, y) in enumerate(pairs) if x != y)
+    return [f"[{at}] {brief(value[at : at + 40])}" for value in (a, b)]

@@ -124,6 +124,9 @@ def _round(found: Comparison, a: Array, b: Array) -> None:
     """Whether one tile is the other in its own type."""
     if a.dtype == b.dtype:
         return
+    if (a.dtype.kind == "c") != (b.dtype.kind == "c"):
+        found.forward = found.backward = found.forward and _equal(a, b)
+        return
     forward = found.forward and _equal(a.astype(b.dtype), b)
     backward = found.backward and _equal(b.astype(a.dtype), a)
     if not (_is_float(a) and _is_float(b)):  # a cut integer is no rounded one
