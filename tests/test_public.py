@@ -36,3 +36,12 @@ def test_open_and_inspect(pytestconfig: pytest.Config) -> None:
     assert report.parameters.total == 22688
     assert report.rows is not None
     assert [row.name for row in report.rows] == names
+
+
+def test_diff(pytestconfig: pytest.Config) -> None:
+    path = pytestconfig.rootpath / GGUF
+    report = weightkit.diff(path, path)
+    assert isinstance(report, weightkit.Diff)
+    assert report.same
+    other = pytestconfig.rootpath / "fixtures/llama"
+    assert not weightkit.diff(path, other, "headers", ignore={"quantized"}).same

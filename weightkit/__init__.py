@@ -6,6 +6,7 @@
     ...         print(tensor.name, tensor.dtype, tensor.shape)
     ...     array = checkpoint.read("model.norm.weight")
     >>> weightkit.inspect("model.safetensors").parameters.total
+    >>> weightkit.diff("model.safetensors", "model.bin").same
 
 Importing this package imports nothing else: each name below is fetched when it is first used.
 """
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Collection
 
     from weightkit.dtypes import DType
     from weightkit.errors import (
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from weightkit.findings import Finding
     from weightkit.opening import Checkpoint
     from weightkit.opening import open_checkpoint as open  # noqa: A004
-    from weightkit.reports import Inspection
+    from weightkit.reports import Diff, Inspection
     from weightkit.tensors import Extent, FileIndex, TensorInfo, TensorSet
 
 __version__ = "0.1.0"
@@ -44,6 +46,7 @@ __all__ = [
     "AmbiguousCheckpoint",
     "Checkpoint",
     "DType",
+    "Diff",
     "Extent",
     "FileIndex",
     "Finding",
@@ -60,6 +63,7 @@ __all__ = [
     "VerifyError",
     "WeightkitError",
     "__version__",
+    "diff",
     "inspect",
     "open",
 ]
@@ -67,6 +71,7 @@ __all__ = [
 _HOMES = {
     "Checkpoint": "opening",
     "DType": "dtypes",
+    "Diff": "reports",
     "Extent": "tensors",
     "FileIndex": "tensors",
     "Finding": "findings",
@@ -78,6 +83,29 @@ _HOMES = {
 """The module of each name that is no error."""
 
 _SPELT = {"open": "open_checkpoint"}
+
+
+def diff(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    compared: str = "content",
+    *,
+    ignore: Collection[str] = (),
+    follow_symlinks: bool = False,
+) -> Diff:
+    """What ``weightkit diff`` says of two checkpoints; ``.same`` is the verdict.
+
+    ``compared`` is headers, content or values; ``ignore`` names kinds of difference that do not
+    count: recast, renamed, metadata, config, ...
+    """
+    from weightkit.analyses import diffs
+    from weightkit.opening import open_checkpoint
+
+    with (
+        open_checkpoint(a, follow_symlinks=follow_symlinks) as one,
+        open_checkpoint(b, follow_symlinks=follow_symlinks) as other,
+    ):
+        return diffs.diff(one, other, compared, ignore=ignore, follow_symlinks=follow_symlinks)
 
 
 def inspect(path: str | os.PathLike[str], *, by: str = "component", **opening: Any) -> Inspection:
