@@ -97,7 +97,7 @@ def convert(
         )
         checkpoint = checkpoint.without_programs()  # they were judged; make room
         expect(made.nbytes)
-        done = run(made, checkpoint, how)
+        done = run(made, checkpoint, how, [receipt] if receipt else [])
         if not receipt:
             return done
         provenance.write_receipt(receipt, checkpoint, done, force=how.force)

@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from weightkit.analyses.digests import LEAF, data_digest, plain_digest, run_jobs
-from weightkit.errors import AccessError, VerifyError
+from weightkit.errors import AccessError, PlanError, VerifyError
 from weightkit.layouts import Slot
 from weightkit.plans import CAST, MOVE, Step
 from weightkit.source import Source, os_errors
@@ -43,17 +43,29 @@ BATCH = 512
 
 
 class Out:
-    """A file that is written in any order, by several threads."""
+    """A new file that is written in any order, by several threads; ``hold`` gets its descriptor."""
 
-    def __init__(self, path: str, size: int) -> None:
+    def __init__(self, path: str, size: int, hold: Callable[[int], None]) -> None:
         self.path = path
         self.size = size
         self._own = threading.local()
         self._opened: list[int] = []
         with os_errors(path):
-            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self.fd = self._made()
             self._opened.append(self.fd)
-            os.ftruncate(self.fd, size)
+            try:
+                hold(self.fd)
+                os.ftruncate(self.fd, size)
+            except BaseException:
+                self.close()
+                raise
+
+    def _made(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        except FileExistsError as error:  # it was not there when the place was swept
+            message = "another process writes it"
+            raise PlanError(message, path=self.path, code="WK669") from error
 
     def write(self, offset: int, data: Piece) -> None:
         """All of ``data`` at ``offset``; raises AccessError (no space, a broken disk)."""

@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -61,6 +61,24 @@ def _inside(path: str, folder: str) -> bool:
     return os.path.commonpath([path, folder]) == folder
 
 
+def check_beside(path: str, others: Sequence[str], *, force: bool) -> None:
+    """The same for a small file (a sidecar, a receipt); ``others`` are the sources and the target."""
+    real = os.path.realpath(path)
+    for other in map(os.path.realpath, others):
+        if real == other or (os.path.exists(real) and _is_same(real, other)):
+            message = "it is the source or the target itself"
+            raise PlanError(message, path=path, code="WK666")
+    parent = os.path.dirname(real)
+    if not (os.path.isdir(parent) or any(_inside(parent, os.path.realpath(o)) for o in others)):
+        raise PlanError(f"no folder {parent!r}", path=path, code="WK667")
+    if os.path.lexists(path) and not force:
+        raise PlanError("the file exists; --force replaces it", path=path, code="WK665")
+
+
+def _is_same(one: str, other: str) -> bool:
+    return os.path.exists(other) and os.path.samefile(one, other)
+
+
 def check_space(target: str, nbytes: int) -> None:
     """Raise PlanError WK668 if the target's disk has not so many bytes left."""
     parent = os.path.dirname(os.path.realpath(target))
@@ -103,9 +121,13 @@ class Place:
         return self
 
     def hold(self, fd: int) -> None:
-        """Lock the temporary file that was just made."""
-        with os_errors(self.path):
+        """Lock the temporary file that was just made, until the end and not only until it is closed."""
+        with os_errors(self.path), contextlib.suppress(BlockingIOError):
+            self._lock = os.dup(fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._is_ours():
+                return
+        raise self._taken()
 
     def _sweep(self) -> None:
         """Remove what dead conversions to this target left; raise PlanError for a live one."""
@@ -126,13 +148,15 @@ class Place:
             except OSError as error:
                 raise AccessError(error.strerror or str(error), path=path, code="WK010") from error
             try:
-                if not (self.resume and path == self.path):
+                if not (self.resume and self.folder and path == self.path):
                     _remove(path)
             finally:
                 os.close(fd)
 
     def finish(self) -> None:
         """Make the target appear. Raises PlanError if it appeared meanwhile, AccessError."""
+        if not self._is_ours():
+            raise self._taken()
         try:
             if self.force and os.path.lexists(self.real):
                 _replace(self.path, self.real, self.folder)
@@ -150,13 +174,25 @@ class Place:
         self._done = True
         sync_folder(os.path.dirname(self.real))
 
+    def _is_ours(self) -> bool:
+        """Whether what stands at ``path`` is what was made here: another process may have swept."""
+        try:
+            there = os.lstat(self.path)
+        except FileNotFoundError:
+            return False
+        return self._lock >= 0 and os.path.samestat(os.fstat(self._lock), there)
+
+    def _taken(self) -> PlanError:
+        message = "another process writes it"
+        return PlanError(message, path=self.target, code="WK669")
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._done and not (self.keep and self.folder):
+        if not self._done and not (self.keep and self.folder) and self._is_ours():
             _remove(self.path)
         if self._lock >= 0:
             os.close(self._lock)
@@ -199,8 +235,13 @@ def _replace(path: str, target: str, folder: bool) -> None:
     if not folder:
         os.replace(path, target)
         return
-    _exchange(path, target)
-    _remove(path)  # the old one now
+    # What is exchanged is the old one at once: under this name no --resume takes it for our own.
+    leaving = f"{path.removesuffix('.tmp')}.old.tmp"
+    os.rename(path, leaving)
+    try:
+        _exchange(leaving, target)
+    finally:
+        _remove(leaving)
 
 
 def _can_exchange() -> bool:
@@ -247,23 +288,18 @@ def folders_of(path: str) -> Iterator[str]:
 
 def write_beside(path: str, held: bytes, *, force: bool) -> None:
     """A small file that appears whole. Raises PlanError WK665 if it exists, without ``force``."""
-    if os.path.lexists(path) and not force:
-        raise PlanError("the file exists; --force replaces it", path=path, code="WK665")
-    beside = f"{os.path.realpath(path)}.{os.getpid()}.tmp"
-    try:
-        write_whole(beside, held)
-        with os_errors(path):
-            os.replace(beside, os.path.realpath(path))
-    except BaseException:
-        _remove(beside)
-        raise
+    check_beside(path, (), force=force)
+    with Place(path, f"{os.getpid():x}", folder=False, force=force, resume=False) as place:
+        write_whole(place.path, held, place.hold)
+        place.finish()
 
 
-def write_whole(path: str, held: bytes) -> None:
-    """Write a new file and wait until the disk has it."""
+def write_whole(path: str, held: bytes, hold: Callable[[int], None] = lambda fd: None) -> None:
+    """Write a file and wait until the disk has it; ``hold`` gets its descriptor first."""
     with os_errors(path):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         try:
+            hold(fd)
             left = memoryview(held)
             while left:
                 left = left[os.write(fd, left) :]

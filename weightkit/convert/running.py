@@ -14,6 +14,7 @@ from weightkit.convert.checking import check_file
 from weightkit.convert.moving import Mover, Out, Tensor, Tick
 from weightkit.convert.places import (
     Place,
+    check_beside,
     check_space,
     check_target,
     sync_folder,
@@ -39,8 +40,10 @@ class How:
     tick: Tick = lambda nbytes: None
 
 
-def run(plan: Plan, checkpoint: Checkpoint, how: How) -> Conversion:
+def run(plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = ()) -> Conversion:
     """Make the target that ``plan`` describes. It appears whole, or not at all.
+
+    ``beside`` are files that the caller will write after it; whether they can be is checked first.
 
     Raises PlanError for what is refused before anything is written (losses that were not accepted,
     a target that exists, no space), AccessError for a disk that fails or a source that changes,
@@ -52,10 +55,9 @@ def run(plan: Plan, checkpoint: Checkpoint, how: How) -> Conversion:
     paths = [plan.source, *(source.path for source in sources)]
     check_target(plan.target, paths, folder=plan.folder, force=how.force)
     check_space(plan.target, plan.nbytes)
-    if plan.sidecar is not None and not how.force and os.path.lexists(plan.sidecar.name):
-        raise PlanError(
-            "the sidecar exists; --force replaces it", path=plan.sidecar.name, code="WK665"
-        )
+    side = [plan.sidecar.name] if plan.sidecar is not None and not _sidecar_inside(plan) else []
+    for number, path in enumerate([*beside, *side]):
+        check_beside(path, [*paths, plan.target, *beside[:number]], force=how.force)
     with Place(
         plan.target, plan.digest, folder=plan.folder, force=how.force, resume=how.resume
     ) as place:
@@ -68,6 +70,14 @@ def run(plan: Plan, checkpoint: Checkpoint, how: How) -> Conversion:
             sync_tree(place.path)
         place.finish()
     return made.conversion()
+
+
+def _sidecar_inside(plan: Plan) -> bool:
+    """Whether the sidecar is a file of the target folder, and appears with it."""
+    side = plan.sidecar
+    return (
+        plan.folder and side is not None and os.path.dirname(side.name) == plan.target.rstrip("/")
+    )
 
 
 class _Making:
@@ -99,10 +109,8 @@ class _Making:
             Tensor(step, layout.slots[at], self.source(step.part, step.info.data.file))
             for at, step in enumerate(planned.steps)
         ]
-        out = Out(beside, layout.size)
+        out = Out(beside, layout.size, (lambda _: None) if self.plan.folder else self.place.hold)
         try:
-            if not self.plan.folder:
-                self.place.hold(out.fd)
             mover = Mover(out, verify=self.how.verify, jobs=self.how.jobs, tick=self.how.tick)
             mover.write(moved)
             self.note_casts(moved)
@@ -174,10 +182,9 @@ class _Making:
             write_whole(path, text.content.encode("utf-8", "surrogateescape"))
         side = self.plan.sidecar
         if side is not None:
-            inside = self.plan.folder and os.path.dirname(side.name) == self.plan.target.rstrip("/")
-            path = (
-                os.path.join(self.place.path, os.path.basename(side.name)) if inside else side.name
-            )
+            path = side.name
+            if _sidecar_inside(self.plan):
+                path = os.path.join(self.place.path, os.path.basename(side.name))
             write_beside(path, side.content.encode(), force=self.how.force)
 
     def carry(self, name: str, nbytes: int) -> None:

@@ -1,0 +1,497 @@
+"""Whatever happens on the way, the source stays, and the target is as it was or whole."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from weightkit.convert import convert, running
+from weightkit.convert.running import How
+from weightkit.convert.wishes import Wish
+from weightkit.errors import AccessError, PlanError, WeightkitError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NOBODY = 65534
+SHARDED = Wish(shard_nbytes=200)
+
+
+def saved(path: Path, held: Any = None, **options: Any) -> Path:
+    if held is None:
+        held = {
+            "a.weight": torch.arange(40.0).reshape(5, 8),
+            "turned": torch.arange(12.0).reshape(3, 4).t(),
+            "b": torch.zeros(3, dtype=torch.int64),
+            "s": torch.ones(7, dtype=torch.bfloat16),
+        }
+    torch.save(held, path, **options)
+    return path
+
+
+def weightkit(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "weightkit", *map(str, arguments)]
+    options.setdefault("cwd", ROOT)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if ".weightkit-" in path.name]
+
+
+# Killed
+
+
+SIDE = {"sidecar and receipt", "sidecar and receipt replaced"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "scenario", ["file", "file replaced", "archive", "folder", "folder replaced", *sorted(SIDE)]
+)
+def test_killed_at_every_call_of_the_system(scenario: str, tmp_path: Path) -> None:
+    held = {"model": {"w": torch.ones(9)}, "epoch": 3} if scenario in SIDE else None
+    saved(tmp_path / "source.bin", held)
+    command = [sys.executable, "-m", "tests.convert.dying", str(tmp_path), scenario]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 40  # it did die on the way
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("old", [b"", b"old"], ids=["absent", "replaced"])
+def test_killed_at_any_time(old: bytes, tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin", {f"w{n}": torch.rand(1 << 20) for n in range(24)})
+    held = source.read_bytes()
+    room = tmp_path / "room"
+    room.mkdir()
+    target = room / "target.safetensors"
+    started = time.monotonic()
+    assert weightkit("convert", source, target).wait() == 0
+    whole, seconds = target.read_bytes(), time.monotonic() - started
+    killed = 0
+    for step in range(16):
+        target.unlink(missing_ok=True)
+        if old:
+            target.write_bytes(old)
+        process = weightkit("convert", source, target, *["--force"] * bool(old))
+        time.sleep(seconds * step / 14)
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        process.communicate()
+        assert (target.read_bytes() if target.exists() else b"") in (old, whole)
+        assert {path.name for path in room.iterdir()} <= {target.name, *leftovers(room)}
+    assert killed > 4
+    assert weightkit("convert", source, target, "--force").wait() == 0
+    assert [path.name for path in room.iterdir()] == [target.name]
+    assert target.read_bytes() == whole
+    assert source.read_bytes() == held
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "terminate"])
+def test_interrupted(number: int, tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin", {f"w{n}": torch.rand(1 << 20) for n in range(24)})
+    room = tmp_path / "room"
+    room.mkdir()
+    process = weightkit("convert", source, room / "target.safetensors")
+    while process.poll() is None and not leftovers(room):
+        time.sleep(0.001)
+    process.send_signal(number)
+    status = process.wait()
+    if status == 0:
+        pytest.skip("the conversion ended before the signal came")
+    assert status == (130 if number == signal.SIGINT else -number)
+    assert not (room / "target.safetensors").exists()
+    assert not leftovers(room) or number == signal.SIGTERM
+
+
+def test_resume_takes_up_the_finished_shards(tmp_path: Path) -> None:
+    source, target = saved(tmp_path / "source.bin"), tmp_path / "target"
+    convert(source, tmp_path / "whole", SHARDED)
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, target, SHARDED, How(tick=stopping(after=2)))
+    assert not target.exists()
+    (place,) = leftovers(tmp_path)
+    (first, *_) = sorted(path for path in (tmp_path / place).iterdir() if path.suffix != ".part")
+    inode = first.stat().st_ino
+    convert(source, target, SHARDED, How(resume=True))
+    assert not leftovers(tmp_path)
+    assert (target / first.name).stat().st_ino == inode
+    assert files(target) == files(tmp_path / "whole")
+
+
+def test_what_another_plan_left_is_not_taken_up(tmp_path: Path) -> None:
+    source, target = saved(tmp_path / "source.bin"), tmp_path / "target"
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, target, SHARDED, How(tick=stopping(after=2)))
+    other = Wish(shard_nbytes=200, prefix="x.")
+    convert(source, target, other, How(resume=True))
+    assert not leftovers(tmp_path)
+    convert(source, tmp_path / "whole", other)
+    assert files(target) == files(tmp_path / "whole")
+
+
+def stopping(after: int) -> Callable[[int], None]:
+    left = iter(range(after))
+
+    def tick(_: int) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    return tick
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# No space
+
+
+@contextmanager
+def small_disk(folder: Path, size: str, options: str = "") -> Iterator[Path]:
+    """A file system of its own; skips the test where it cannot be mounted."""
+    disk = folder / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "tmpfs", str(disk)]
+    if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("mounting a file system needs root")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_too_little_space_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin", {"w": torch.zeros(1 << 20)})
+    with small_disk(tmp_path, "1m") as disk:
+        with pytest.raises(PlanError, match=r"4,194,\d+ bytes to write, 1,048,576 free") as caught:
+            convert(source, disk / "target.safetensors")
+        assert caught.value.code == "WK668"
+        assert [*disk.iterdir()] == []
+
+
+@pytest.mark.parametrize("name", ["target.safetensors", "target.pt", "target"])
+@pytest.mark.parametrize("way", ["move", "gather", "cast"])
+def test_the_disk_fills_up(
+    name: str, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensor = torch.zeros(1 << 10, 1 << 10)
+    held = {"a": tensor.t() if way == "gather" else tensor, "b": torch.zeros(9)}
+    source = saved(tmp_path / "source.bin", held)
+    wish = Wish(dtypes=(("*", weightkit_dtype("f64")),)) if way == "cast" else Wish()
+    monkeypatch.setattr(running, "check_space", lambda *_: None)
+    with small_disk(tmp_path, "1m") as disk:
+        with pytest.raises(AccessError, match="No space left on device") as caught:
+            convert(source, disk / name, wish)
+        assert str(disk) in str(caught.value)
+        assert [*disk.iterdir()] == []
+
+
+def weightkit_dtype(name: str) -> Any:
+    from weightkit.dtypes import DTYPES
+
+    return DTYPES[name]
+
+
+def test_the_disk_fills_up_over_an_old_target(tmp_path: Path, monkeypatch: Any) -> None:
+    source = saved(tmp_path / "source.bin", {"w": torch.zeros(1 << 20)})
+    monkeypatch.setattr(running, "check_space", lambda *_: None)
+    with small_disk(tmp_path, "1m") as disk:
+        (disk / "target.safetensors").write_bytes(b"old")
+        with pytest.raises(AccessError, match="No space left on device"):
+            convert(source, disk / "target.safetensors", how=How(force=True))
+        assert files(disk) == {"target.safetensors": b"old"}
+
+
+def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin", {"w": torch.zeros(1 << 20)})
+    room = tmp_path / "room"
+    room.mkdir()
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+
+    process = weightkit("convert", source, room / "target.safetensors", preexec_fn=limit)
+    _, said = process.communicate()
+    assert process.returncode == 3
+    assert "File too large" in said
+    assert "Traceback" not in said
+    assert [*room.iterdir()] == []
+
+
+# Where no target can be
+
+
+def test_a_file_system_that_cannot_be_written(tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin")
+    with small_disk(tmp_path, "1m", ",ro") as disk:
+        with pytest.raises(AccessError, match="Read-only file system"):
+            convert(source, disk / "target.safetensors")
+        with pytest.raises(AccessError, match="Read-only file system"):
+            convert(source, disk / "target")
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without the rights of root, if this is root."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    opened(tmp_path)
+    source = saved(tmp_path / "source.bin")
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    with as_nobody(), pytest.raises(AccessError, match="Permission denied"):
+        convert(source, closed / "target.safetensors")
+    with as_nobody(), pytest.raises(AccessError, match="Permission denied"):
+        convert(source, closed / "target")
+    assert [*closed.iterdir()] == []
+
+
+def test_a_source_without_permission(tmp_path: Path) -> None:
+    opened(tmp_path)
+    source = saved(tmp_path / "source.bin")
+    source.chmod(0)
+    (tmp_path / "room").mkdir(mode=0o777)
+    with as_nobody(), pytest.raises(AccessError, match="Permission denied"):
+        convert(source, tmp_path / "room" / "target.safetensors")
+    assert [*(tmp_path / "room").iterdir()] == []
+
+
+def opened(folder: Path) -> None:
+    """Let everybody pass through the folders that lead here."""
+    for path in (folder, *folder.parents):
+        if path.owner() == folder.owner() and path.name.startswith("pytest"):
+            path.chmod(path.stat().st_mode | 0o011)
+    folder.chmod(0o777)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin")
+    os.mkfifo(tmp_path / "fifo.safetensors")
+    (tmp_path / "link.safetensors").symlink_to("fifo.safetensors")
+    for name in ("fifo.safetensors", "link.safetensors"):
+        for how in (How(), How(force=True)):
+            with pytest.raises(PlanError, match="the target is no regular file") as caught:
+                convert(source, tmp_path / name, how=how)
+            assert caught.value.code == "WK667"
+    with pytest.raises(PlanError, match="the target is no regular file"):
+        convert(source, "/dev/null", Wish(format="safetensors"), How(force=True))
+    assert not leftovers(tmp_path)
+
+
+def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.safetensors").symlink_to("there/target.safetensors")
+    convert(source, tmp_path / "link.safetensors")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["target.safetensors"]
+    (tmp_path / "there" / "target.safetensors").write_bytes(b"old")
+    with pytest.raises(PlanError, match="exists"):
+        convert(source, tmp_path / "link.safetensors")
+    convert(source, tmp_path / "link.safetensors", how=How(force=True))
+    assert (tmp_path / "link.safetensors").is_symlink()
+    assert (tmp_path / "there" / "target.safetensors").stat().st_size > 100
+    assert not leftovers(tmp_path)
+
+
+def test_another_file_system(tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin")
+    convert(source, tmp_path / "here.safetensors")
+    with small_disk(tmp_path, "4m") as disk:
+        assert disk.stat().st_dev != tmp_path.stat().st_dev
+        convert(source, disk / "target.safetensors")
+        convert(source, disk / "folder", SHARDED)
+        convert(source, disk / "folder", SHARDED, How(force=True))
+        assert not leftovers(disk)
+        held = (disk / "target.safetensors").read_bytes()
+        assert held == (tmp_path / "here.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("link", ["itself", "symlink", "hard link", "dots"])
+@pytest.mark.parametrize("force", [False, True])
+def test_the_source_as_target(link: str, force: bool, tmp_path: Path) -> None:
+    source = tmp_path / "source.safetensors"
+    convert(saved(tmp_path / "first.bin"), source)
+    held = source.read_bytes()
+    target = tmp_path / "target.safetensors"
+    if link == "symlink":
+        target.symlink_to(source)
+    elif link == "hard link":
+        os.link(source, target)
+    else:
+        target = tmp_path / ".." / tmp_path.name / source.name if link == "dots" else source
+    for one, other in [(source, target), (target, source)]:
+        with pytest.raises(PlanError) as caught:
+            convert(one, other, how=How(force=force))
+        assert caught.value.code == "WK666"
+    assert source.read_bytes() == held
+
+
+@pytest.mark.parametrize("what", ["sidecar", "receipt"])
+@pytest.mark.parametrize("victim", ["source.bin", "target.safetensors"])
+def test_a_small_file_in_the_place_of_a_large_one(what: str, victim: str, tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin", {"model": {"w": torch.ones(3)}, "epoch": 1})
+    held = source.read_bytes()
+    path = str(tmp_path / victim)
+    wish = Wish(sidecar=path if what == "sidecar" else ".", accepted=frozenset(["--sidecar"]))
+    receipt = path if what == "receipt" else ""
+    with pytest.raises(PlanError) as caught:
+        convert(source, tmp_path / "target.safetensors", wish, How(force=True), receipt=receipt)
+    assert caught.value.code == "WK666"
+    assert files(tmp_path) == {"source.bin": held}
+
+
+def test_a_receipt_that_exists_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin")
+    receipt = tmp_path / "receipt.json"
+    receipt.write_text("old")
+    with pytest.raises(PlanError, match="the file exists"):
+        convert(source, tmp_path / "target.safetensors", receipt=str(receipt))
+    assert not (tmp_path / "target.safetensors").exists()
+
+
+# The source changes
+
+
+def once(action: Callable[[], object]) -> Callable[[int], None]:
+    todo = [action]
+    lock = threading.Lock()
+
+    def tick(_: int) -> None:
+        with lock:
+            if todo:
+                todo.pop()()
+
+    return tick
+
+
+def appended(path: Path) -> None:
+    with path.open("ab") as stream:
+        stream.write(b"more")
+
+
+def replaced(path: Path) -> None:
+    """By another file of the same name, as an editor or a download does it."""
+    other = path.with_suffix(".new")
+    shutil.copy(path, other)
+    os.replace(other, path)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "appended to": appended,
+    "cut in half": lambda path: os.truncate(path, path.stat().st_size // 2),
+    "emptied": lambda path: os.truncate(path, 0),
+    "touched": lambda path: os.utime(path, (1, 1)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize("name", ["target.safetensors", "target.pt", "target"])
+@pytest.mark.parametrize("verify", [True, False], ids=["verified", "unverified"])
+def test_the_source_changes(
+    change: Callable[[Path], object], name: str, verify: bool, tmp_path: Path
+) -> None:
+    held = {f"w{n}": torch.rand(1 << 16) for n in range(12)}
+    source = saved(tmp_path / "source.bin", held)
+    how = How(jobs=1, verify=verify, tick=once(lambda: change(source)))
+    with pytest.raises(WeightkitError) as caught:
+        convert(source, tmp_path / name, how=how)
+    assert caught.value.code in ("WK012", "WK670")
+    assert not (tmp_path / name).exists()
+
+
+def test_a_source_that_is_replaced_is_read_on(tmp_path: Path) -> None:
+    """What was opened stays what it was, under whatever name."""
+    held = {f"w{n}": torch.rand(1 << 16) for n in range(12)}
+    source = saved(tmp_path / "source.bin", held)
+    convert(source, tmp_path / "whole.safetensors")
+    how = How(jobs=1, tick=once(lambda: replaced(source)))
+    convert(source, tmp_path / "target.safetensors", how=how)
+    whole = (tmp_path / "whole.safetensors").read_bytes()
+    assert (tmp_path / "target.safetensors").read_bytes() == whole
+
+
+# Several at once
+
+
+def test_another_conversion_waits_until_the_first_has_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = saved(tmp_path / "source.bin"), tmp_path / "target.safetensors"
+    check = running.check_file
+    seen = []
+
+    def checking(*arguments: Any) -> None:
+        monkeypatch.setattr(running, "check_file", check)
+        with pytest.raises(PlanError) as caught:
+            convert(source, target)
+        seen.append(caught.value.code)
+        check(*arguments)
+
+    monkeypatch.setattr(running, "check_file", checking)
+    convert(source, target)
+    assert seen == ["WK669"]
+    assert not leftovers(tmp_path)
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    """One makes the target; the others are told, and spoil nothing."""
+    source = saved(tmp_path / "source.bin", {f"w{n}": torch.rand(1 << 18) for n in range(8)})
+    convert(source, tmp_path / "whole.safetensors")
+    target = tmp_path / "target.safetensors"
+    processes = [weightkit("convert", source, target) for _ in range(4)]
+    said = [process.communicate()[1] for process in processes]
+    statuses = [process.returncode for process in processes]
+    assert statuses.count(0) == 1, said
+    assert {*statuses} == {0, 2}, said
+    assert all("Traceback" not in text for text in said)
+    assert target.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert not leftovers(tmp_path)
+
+
+def test_what_another_process_writes_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both looked for dead ones before either began."""
+    source, target = saved(tmp_path / "source.bin"), tmp_path / "target.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, target, how=How(tick=look_and_stop(tmp_path, source, target, monkeypatch)))
+
+
+def look_and_stop(
+    folder: Path, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], None]:
+    def tick(_: int) -> None:
+        (mine,) = leftovers(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(running.Place, "_sweep", lambda _: None)
+            with pytest.raises(PlanError, match="another process") as caught:
+                convert(source, target)
+        assert caught.value.code == "WK669"
+        assert leftovers(folder) == [mine]
+        raise KeyboardInterrupt
+
+    return tick
