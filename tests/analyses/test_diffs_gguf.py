@@ -231,6 +231,66 @@ def test_a_quantization_is_proved_where_gguf_can(tmp_path: Path, kind: str) -> N
     assert (wrong.name, wrong.kind) == (name, "changed" if kind == "F16" else "quantized")
 
 
+def blocks(path: Path, values: np.ndarray[Any, Any], kind: str) -> Path:
+    """A GGUF of one tensor, quantized by gguf, or with K blocks of random bits."""
+    target = gguf.GGMLQuantizationType[kind]
+    items, nbytes = gguf.GGML_QUANT_SIZES[target]
+    if kind.endswith("_K"):
+        random = np.random.default_rng(5)
+        raw = random.integers(0, 64, (values.shape[0], values.shape[1] // items * nbytes), "u1")
+    else:
+        raw = quantize(values, target)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tensor("w", raw, raw_dtype=target)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+KINDS = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q6_K", "Q4_K"]
+
+
+@pytest.mark.parametrize("one", KINDS)
+@pytest.mark.parametrize("other", KINDS)
+@pytest.mark.parametrize("compared", ["content", "values"])
+def test_types_of_gguf_against_one_another(
+    tmp_path: Path, one: str, other: str, compared: str
+) -> None:
+    values = noise(64, 256)
+    a, b = (blocks(tmp_path / f"{at}.gguf", values, k) for at, k in enumerate((one, other)))
+    report = diff(a, b, compared)
+    if one == other:
+        assert report.same
+        return
+    (change,) = report.changes
+    plain = [kind[0] in "FB" for kind in (one, other)]
+    if {one, other} == {"F16", "BF16"}:  # both rounded from something finer
+        assert (change.kind, change.values) == ("changed", "differ")
+        return
+    assert change.kind == ("recast" if all(plain) else "quantized")
+    # gguf quantizes only to Q8_0 and Q4_0; numbers that were rounded before give other blocks.
+    exact = {"F32"} if not all(plain) else set(KINDS)
+    proven = (one in exact or other in exact) and not any("K" in kind for kind in (one, other))
+    if proven and any(plain):
+        assert change.values == "rounded"
+    elif not any(plain) or "K" in one + other:
+        assert change.values == "unknown"
+
+
+def test_what_was_dequantized_is_equal(tmp_path: Path) -> None:
+    values = noise(64, 256)
+    kind = gguf.GGMLQuantizationType.Q4_0
+    a = blocks(tmp_path / "a.gguf", values, "Q4_0")
+    plain = gguf.quants.dequantize(quantize(values, kind), kind)
+    (change,) = diff(a, blocks(tmp_path / "b.gguf", plain, "F32")).changes
+    assert (change.kind, change.values) == ("recast", "equal")
+    plain[5, 5] = np.nextafter(plain[5, 5], np.float32(1))
+    (change,) = diff(a, blocks(tmp_path / "b.gguf", plain, "F32"), "values").changes
+    assert (change.kind, change.delta.changed if change.delta else 0) == ("quantized", 1)
+
+
 def test_figures_of_blocks_are_those_of_gguf(tmp_path: Path) -> None:
     values = noise(64, 256)
     kind = gguf.GGMLQuantizationType.Q4_0

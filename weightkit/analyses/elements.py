@@ -53,11 +53,15 @@ def _work(
 
 def _measure(at: int, pair: Pair, whole: bool, found: list[Measured | None], tick: Tick) -> None:
     try:
-        found[at] = _requantized(pair, whole, tick) if _is_quantizing(pair) else None
-        if found[at] is None:
-            found[at] = _compared(pair, whole, tick)
+        found[at] = _compared(pair, whole, tick)
+        if _is_quantizing(pair) and not _is_equal(found[at]):
+            found[at] = _requantized(pair, found[at])
     except UnsupportedError:  # a type that NumPy lacks, blocks that gguf cannot decode
         found[at] = None
+
+
+def _is_equal(measured: Measured | None) -> bool:
+    return measured is not None and measured.forward and measured.backward
 
 
 def _compared(pair: Pair, whole: bool, tick: Tick) -> Measured | None:
@@ -71,15 +75,18 @@ def _compared(pair: Pair, whole: bool, tick: Tick) -> Measured | None:
         return Measured(Sums(), True, True, None, True)
     if not all(is_numeric(tile.dtype) for tile in first):
         return None
-    different = a.info.dtype.name != b.info.dtype.name
+    # Of one type, bytes that differ are a difference, if only of zeros' signs.
+    recast = a.info.dtype.name != b.info.dtype.name or _is_shifted(pair)
     nbytes = (a.info.nbytes + b.info.nbytes) / max(1, a.info.numel)
     result = compare(
         _chained(first, streams), lambda n: tick(int(n * nbytes)), shape, stop=not whole
     )
-    forward, backward = result.forward and different, result.backward and different
-    if pair.match is not None and pair.match.shift and not different:
-        forward = backward = not result.sums.changed
+    forward, backward = result.forward and recast, result.backward and recast
     return Measured(result.sums, forward, backward, result.rank, whole or forward or backward)
+
+
+def _is_shifted(pair: Pair) -> bool:
+    return pair.match is not None and pair.match.shift != 0
 
 
 def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
@@ -108,19 +115,14 @@ def _is_quantizing(pair: Pair) -> bool:
     return sorted(kinds) == ["float", "quant"]
 
 
-def _requantized(pair: Pair, whole: bool, tick: Tick) -> Measured | None:
-    """None unless quantizing the one side gives the bytes of the other."""
+def _requantized(pair: Pair, measured: Measured | None) -> Measured | None:
+    """As measured, but rounded if quantizing the one side gives the blocks of the other."""
     from weightkit.values.requantize import same_blocks
 
     a, b = pair.views
     forward = b.info.dtype.kind == "quant"
     plain, blocks = (a, b) if forward else (b, a)
     source = blocks.part.sources[blocks.info.data.file]
-    if not same_blocks(_tiles(plain, pair), blocks.info, source):
-        return None
-    found = _compared(pair, True, tick) if whole else None
-    if found is None:
-        from weightkit.values.deltas import Sums
-
-        return Measured(Sums(), forward, not forward, None, False)
-    return found._replace(forward=forward, backward=not forward)
+    if measured is None or not same_blocks(_tiles(plain, pair), blocks.info, source):
+        return measured
+    return measured._replace(forward=forward, backward=not forward)

@@ -89,10 +89,10 @@ def compare(
     kind: Any = None
     with np.errstate(all="ignore"):
         for a, b in pairs:
+            delta = _measure(found.sums, a, b)
             _round(found, a, b)
             if stop and not (found.forward or found.backward):
                 break
-            delta = _measure(found.sums, a, b)
             if sketch is not None:
                 sketch.add(delta)
             kind = b.dtype
@@ -121,8 +121,9 @@ def _wide(values: Array) -> Array:
 
 
 def _round(found: Comparison, a: Array, b: Array) -> None:
-    """Whether one tile is the other in its own type."""
+    """Whether one tile is the other in its own type; the tiles are in the sums already."""
     if a.dtype == b.dtype:
+        found.forward = found.backward = not found.sums.changed
         return
     if (a.dtype.kind == "c") != (b.dtype.kind == "c"):
         found.forward = found.backward = found.forward and _equal(a, b)
