@@ -630,3 +630,42 @@ def test_files_and_folders(
     tmp_path: Path, source: str, target: str, wish: Wish, folder: bool
 ) -> None:
     assert plan(FIXTURES / source, f"{tmp_path}/{target}", wish).folder == folder
+
+
+# Composite tensors
+
+
+@pytest.mark.filterwarnings("ignore:.*(deprecated|beta state).*")
+def test_composites_are_made_plain_with_consent(tmp_path: Path) -> None:
+    matrix = torch.tensor([[0.0, 2.0, 0.0], [-1.5, 0.0, 4.0]])
+    held = {
+        "coo": matrix.to_sparse(),
+        "csr": matrix.to_sparse_csr(),
+        "quantized": torch.quantize_per_tensor(matrix, 0.5, 3, torch.qint8),
+        "channels": torch.quantize_per_channel(
+            matrix, torch.tensor([0.5, 0.25]), torch.tensor([1, 2]), 0, torch.quint8
+        ),
+    }
+    source = saved(tmp_path, held)
+    target = tmp_path / "out.safetensors"
+    with pytest.raises(PlanError) as caught:
+        convert(source, target)
+    assert (caught.value.code, caught.value.tensor) == ("WK644", "coo")
+    wish = Wish(accepted=frozenset(["--materialize"]), dtypes=(parse_dtype_rule("csr=f16"),))
+    done = convert(source, target, wish)
+    found = safetensors.torch.load_file(target)
+    assert torch.equal(found["coo"], matrix)
+    assert torch.equal(found["csr"], matrix.half())
+    assert torch.equal(found["quantized"], held["quantized"].dequantize())
+    assert torch.equal(found["channels"], held["channels"].dequantize())
+    assert done.content_id == identity(target)
+
+
+def test_values_that_are_nowhere_are_named(tmp_path: Path) -> None:
+    source = saved(tmp_path, {"w": torch.ones(2), "meta": torch.empty(3, device="meta")})
+    target = tmp_path / "out.safetensors"
+    with pytest.raises(PlanError) as caught:
+        convert(source, target)
+    assert (caught.value.code, caught.value.tensor) == ("WK603", "meta")
+    convert(source, target, Wish(exclude=("meta",)))
+    assert safetensors.torch.load_file(target).keys() == {"w"}

@@ -17,12 +17,13 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from weightkit.analyses.digests import LEAF, data_digest, plain_digest, run_jobs
+from weightkit.dtypes import DTYPES
 from weightkit.errors import AccessError, PlanError, VerifyError
 from weightkit.layouts import Slot
 from weightkit.plans import CAST, MOVE, Step
 from weightkit.source import Source, os_errors
 from weightkit.tensors import RAW
-from weightkit.values import canonical
+from weightkit.values import canonical, dense
 
 if TYPE_CHECKING:
     from weightkit.values.narrowing import Counts
@@ -137,12 +138,13 @@ def _fill(fd: int, buffer: memoryview, offset: int, path: str) -> None:
 class Tensor:
     """A step under way: where it goes, and the digests of its chunks as they come."""
 
-    __slots__ = ("counts", "crc", "leaves", "slot", "source", "step")
+    __slots__ = ("counts", "crc", "leaves", "slot", "source", "sources", "step")
 
-    def __init__(self, step: Step, slot: Slot, source: Source) -> None:
+    def __init__(self, step: Step, slot: Slot, sources: Sequence[Source]) -> None:
         self.step = step
         self.slot = slot
-        self.source = source
+        self.sources = sources
+        self.source = sources[step.info.data.file]
         self.leaves: list[bytes] = [b""] * max(1, -(-slot.nbytes // LEAF))
         self.counts: list[Counts] = []
         self.crc = 0
@@ -175,8 +177,9 @@ class Mover:
 
     def write(self, tensors: Sequence[Tensor]) -> None:
         """Write all of them. Raises AccessError, VerifyError, FormatError of a broken stream."""
-        for source in {id(item.source): item.source for item in tensors}.values():
-            source.fileno()  # opened here once, not by several threads
+        for sources in {id(item.sources): item.sources for item in tensors}.values():
+            for source in sources:
+                source.fileno()  # opened here once, not by several threads
         run_jobs(self._work(tensors), self.jobs)
 
     def checksums(self, tensors: Sequence[Tensor]) -> None:
@@ -370,11 +373,13 @@ class Mover:
 def _produced(tensor: Tensor, held: Held | None) -> Iterator[Piece]:
     """All of the target's bytes of a tensor, in order."""
     step, info = tensor.step, tensor.step.info
-    if step.dtype.name != canonical.form_of(info).dtype:
-        from weightkit.values.casts import casted
+    own = dense.form_of(info).dtype
+    pieces = dense.pieces(info, tensor.sources, held)
+    if step.dtype.name == own:
+        yield from pieces
+        return
+    from weightkit.values.casts import caster
 
-        for piece, counts in casted(info, tensor.source, step.dtype, held):
-            tensor.counts.append(counts)
-            yield piece
-    else:
-        yield from canonical.pieces(info, tensor.source, held)
+    for piece, counts in caster(DTYPES[own], step.dtype).over(pieces):
+        tensor.counts.append(counts)
+        yield piece

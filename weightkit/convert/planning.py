@@ -21,7 +21,7 @@ from weightkit.convert.naming import check_renames, preferred, renaming, shard_n
 from weightkit.convert.targets import TIED_BY_METADATA, TIED_BY_STORAGE, Target, target_of
 from weightkit.convert.wishes import DEFAULT_SIDECAR, EVERYTHING, Wish, matches
 from weightkit.dtypes import DTYPES, DType
-from weightkit.errors import PlanError
+from weightkit.errors import PlanError, UnsupportedError
 from weightkit.opening import Checkpoint
 from weightkit.plans import (
     CAST,
@@ -36,8 +36,8 @@ from weightkit.plans import (
     Text,
 )
 from weightkit.rules import finding
-from weightkit.tensors import RAW, Extent, TensorInfo
-from weightkit.values import canonical
+from weightkit.tensors import ABSENT, NESTED, RAW, Extent, TensorInfo
+from weightkit.values import canonical, dense
 from weightkit.values.narrowing import REFUSED, fit
 
 PIECES = 48 << 20
@@ -196,50 +196,51 @@ def _grouped(
 
 
 def _step(number: int, name: str, info: TensorInfo, dtype: DType, ties: tuple[str, ...]) -> Step:
-    if info.parts:
-        message = f"a {info.layout} tensor has no plain form; leave it out with --exclude"
-        raise PlanError(message, code="WK671", tensor=info.name)
-    form = canonical.form_of(info)
-    shape = form.shape
-    way = MOVE
+    form = _form(info)
+    own = DTYPES.get(form.dtype, info.dtype)
     if dtype.name != form.dtype:
-        way = CAST
-        _check_cast(info, dtype)
-    elif info.data.encoding != RAW:
-        way = INFLATE
-    elif info.strides is not None:
-        way = GATHER
-    elif not canonical.is_verbatim(info):
-        way = TURN
-    return Step(name, dtype, shape, info, number, way, ties)
+        verdict = fit(own, dtype)
+        if verdict.verdict == REFUSED:
+            message = f"{own.name} cannot be cast to {dtype.name}: {verdict.words}"
+            raise PlanError(message, code="WK671", tensor=info.name)
+    return Step(name, dtype, form.shape, info, number, _way(info, dtype.name != form.dtype), ties)
 
 
-def _check_cast(info: TensorInfo, dtype: DType) -> None:
-    verdict = fit(info.dtype, dtype)
-    if verdict.verdict == REFUSED:
-        message = f"{info.dtype.name} cannot be cast to {dtype.name}: {verdict.words}"
-        raise PlanError(message, code="WK671", tensor=info.name)
+def _form(info: TensorInfo) -> canonical.Form:
+    """What a tensor is as a plain one; raises PlanError where it is none, or has no values."""
+    if info.data.encoding in (ABSENT, NESTED) and info.numel and not info.parts:
+        where = "in nested compressed containers" if info.data.encoding == NESTED else "nowhere"
+        message = f"its values are {where} in the file; leave it out with --exclude"
+        raise PlanError(message, code="WK603", tensor=info.name)
+    try:
+        return dense.form_of(info)
+    except UnsupportedError as error:
+        message = f"{error.message}; leave it out with --exclude"
+        raise PlanError(message, code="WK671", tensor=info.name) from error
+
+
+def _way(info: TensorInfo, cast: bool) -> str:
+    if info.parts:
+        return DENSE
+    if cast:
+        return CAST
+    if info.data.encoding != RAW:
+        return INFLATE
+    if info.strides is not None:
+        return GATHER
+    return MOVE if canonical.is_verbatim(info) else TURN
 
 
 def _dtype(info: TensorInfo, wish: Wish) -> DType:
     """The type in the target: that of the last rule that matches, else its own."""
-    found = _own_dtype(info)
+    found = DTYPES.get(_form(info).dtype, info.dtype)
     for pattern, dtype in wish.dtypes:
         if pattern == EVERYTHING:
-            if found.kind in ("float", "quant", "qint") and found.name != "f4_x2":
+            if found.kind in ("float", "quant"):
                 found = dtype
         elif matches(info.name, (pattern,)):
             found = dtype
     return found
-
-
-def _own_dtype(info: TensorInfo) -> DType:
-    """As stored; torch's two f4 in a byte are two of ours, and a composite is made of numbers."""
-    if info.layout == "quantized":
-        return DTYPES["f32"]
-    if info.dtype.name == "f4_x2":
-        return DTYPES["f4"]
-    return info.dtype
 
 
 # Which files

@@ -106,7 +106,7 @@ class _Making:
         if self.plan.folder and os.path.exists(beside):
             os.unlink(beside)
         moved = [
-            Tensor(step, layout.slots[at], self.source(step.part, step.info.data.file))
+            Tensor(step, layout.slots[at], self.parts[step.part].sources)
             for at, step in enumerate(planned.steps)
         ]
         out = Out(beside, layout.size, (lambda _: None) if self.plan.folder else self.place.hold)
@@ -133,9 +133,6 @@ class _Making:
             os.rename(beside, path)
             sync_folder(os.path.dirname(path))
             self.place.keep = True
-
-    def source(self, part: int, file: int) -> Source:
-        return self.parts[part].sources[file]
 
     def full_name(self, part: int, name: str) -> str:
         """As the content id of the target knows it: a part's tensors have its name in front."""
