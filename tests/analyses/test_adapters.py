@@ -161,10 +161,38 @@ def test_ecosystem(row):
 @pytest.mark.parametrize(("down", "up"), PAIRS)
 def test_pairs(down, up):
     outer = "m.to_q_" if down.startswith("lora.") else "m.to_q."
+    down, up = down.replace("#", "1"), up.replace("#", "1")
+    outer = outer.removesuffix(".") if down.startswith("_") else outer
     shapes = ("4x8", "8x4")
     got, found = adapter([f"{outer}{down} {shapes[0]}", f"{outer}{up} {shapes[1]}"])
     assert got["rank"] == 4
     assert codes(found) == ["WK723"]
+
+
+@pytest.mark.parametrize(
+    ("leaf", "shape", "dtype", "counts"),
+    [
+        ("lora_E", "8x1", "f32", (16, 0)),
+        ("boft_R", "1x8x4x4", "f32", (256, 0)),
+        ("bone_block", "8x64", "f32", (1024, 0)),
+        ("c3a_kernel", "4x4x16", "f32", (512, 0)),
+        ("fourierft_spectrum", "100", "f32", (200, 0)),
+        ("hra_u", "64x8", "f32", (1024, 0)),
+        ("adaption_prompt", "1x4x64", "f32", (512, 0)),
+        ("poly_lora_A", "1x2x64x4", "f32", (1024, 0)),
+        ("randlora_lambda", "8x8", "f32", (128, 0)),
+        ("randlora_A", "8x1x64", "f32", (0, 1024)),
+        ("shira_indices", "2x512", "i32", (0, 2048)),
+        ("vera_A", "16x64", "f32", (0, 2048)),
+    ],
+)
+def test_further_methods_of_peft(leaf, shape, dtype, counts):
+    rows = [f"base_model.model.layers.[0-1].q_proj.{leaf} {shape} {dtype}"]
+    found = report(tensors(*rows), {"peft_type": "X"})
+    assert (found.parameters.total, found.parameters.buffers) == counts
+    assert {row.component for row in found.rows} == {"lora"}
+    assert found.summary["adapter"]["targets"] == ["q_proj"]
+    assert codes(found) == []
 
 
 def test_half_an_update():

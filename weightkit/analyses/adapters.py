@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from weightkit.analyses.kinds import BUFFER
 from weightkit.analyses.quantization import Counted, ReadBytes
 from weightkit.analyses.scales import alphas_of, scales_of
 from weightkit.analyses.updates import Update, module_of, updates_of
@@ -79,7 +80,8 @@ def recognise(
     updates = updates_of(parts, faults)
     alphas = alphas_of(parts, config, metadata, read_bytes)
     ranks = tuple(sorted({update.rank for update in updates}))
-    modules = {module_of(member.name) for item in parts for member in item.fold.members}
+    learnt = [item for item in parts if item.kin.kind != BUFFER] or parts
+    modules = {module_of(member.name) for item in learnt for member in item.fold.members}
     adapter = Adapter(
         method=_method(parts or counted, config),
         ecosystem=_ecosystem(parts, config, metadata),
@@ -161,7 +163,7 @@ def _check(
     config: Mapping[str, Any],
     faults: Faults,
 ) -> None:
-    declared = config.get("r")
+    declared = config.get("init_r" if config.get("peft_type") == "ADALORA" else "r")
     plain = isinstance(declared, int) and not config.get("rank_pattern")
     if plain and adapter.ranks and set(adapter.ranks) != {declared}:
         shown = ", ".join(str(rank) for rank in adapter.ranks[:8])

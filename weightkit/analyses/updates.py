@@ -49,9 +49,16 @@ def updates_of(parts: Sequence[Counted], faults: Faults) -> list[Update]:
 def _side(fold: Fold) -> tuple[str, str] | None:
     for down, up in PAIRS:
         for suffix, which in ((down, "down"), (up, "up")):
-            if fold.template.endswith(suffix):
+            if _ends(fold.template, suffix):
                 return suffix, which
     return None
+
+
+def _ends(template: str, suffix: str) -> bool:
+    """Whether a name ends so: ``lora_A`` as a whole segment, not that of ``randlora_A``."""
+    before = template[: -len(suffix)]
+    whole = suffix.startswith(("lora.", "_")) or not before or before[-1] == "."
+    return whole and template.endswith(suffix)
 
 
 def _update(module: str, down: TensorInfo, up: TensorInfo) -> Update | None:
@@ -65,17 +72,28 @@ def _update(module: str, down: TensorInfo, up: TensorInfo) -> Update | None:
     return Update(module, rank, down.numel // rank, up.numel // rank)
 
 
+_UPDATES = (
+    "lora_a",
+    "lora_b",
+    "lora_e",
+    "lora_down",
+    "lora_up",
+    "lora_mid",
+    "lora_emb",
+    "lora_linear",
+    "lora_magnitude",
+    *("hada_", "lokr_", "oft_", "dora_", "ia3_", "vera_", "boft_", "bone_", "miss_", "c3a_", "hra_"),
+    *("fourierft_", "poly_", "vblora_", "randlora_", "shira_", "road_", "waveft_", "adaption_"),
+)
+"""How the first segment begins that is an adapter's, no longer its base's."""
+
+
 def module_of(name: str) -> str:
     """The module that a tensor of an adapter belongs to."""
     segments = name.split(".")
-    lower = [segment.lower() for segment in segments]
-    for at, segment in enumerate(lower):
-        if segment.startswith(("lora_a", "lora_b", "lora_down", "lora_up", "lora_mid", "lora_emb")):
+    for at, segment in enumerate(segments):
+        if segment.lower().startswith(_UPDATES):
             return ".".join(segments[:at])
-        if segment.endswith("_lora"):
-            return ".".join([*segments[:at], segments[at][:-5]])
-        if segment.startswith(
-            ("lora_magnitude", "hada_", "lokr_", "oft_", "dora_", "ia3_", "vera_")
-        ):
-            return ".".join(segments[:at])
+        if segment.lower().rstrip("0123456789").endswith("_lora"):
+            return ".".join([*segments[:at], segment[: segment.lower().rindex("_lora")]])
     return ".".join(segments[:-1])

@@ -14,7 +14,7 @@ LOW = (8, 64)
 
 ROWS = [
     Row(
-        "lora_{a,b}",
+        "lora_{a,b,e}",
         "lora",
         "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
         "",
@@ -31,7 +31,22 @@ ROWS = [
         "lora_magnitude_vector*", "lora", "base_model.model.q_proj.lora_magnitude_vector", "", (64,)
     ),
     Row("lora_{down,up,mid}", "lora", "lora_unet_mid_block_proj_in.lora_down.weight", "", LOW),
-    Row("*_lora.{down,up}", "lora", "mid_block.attn1.processor.to_q_lora.down.weight", "", LOW),
+    Row(
+        "{*_lora,*_lora#,lora_linear_layer}.{down,up}",
+        "lora",
+        "mid_block.attn1.processor.to_q_lora.down.weight",
+        "",
+        LOW,
+    ),
+    Row("{diff,diff_b,w_norm,b_norm}", "lora", "lora_unet_mid_block_proj_in.diff", "own"),
+    Row(
+        "{boft_*,bone_*,miss_*,c#a_*,fourierft_*,hra_*,poly_*,vblora_*,randlora_*,shira_*,road_*,"
+        "waveft_*,adaption_prompt,adaption_gate}",
+        "lora",
+        "base_model.model.layers.0.q_proj.bone_block",
+        "",
+        LOW,
+    ),
     Row("hada_*", "lora", "lora_unet_mid_block_proj_in.hada_w1_a", "", LOW),
     Row("lokr_*", "lora", "lora_unet_mid_block_proj_in.lokr_w1", "", LOW),
     Row("{oft_blocks,oft_diag,oft_r}", "lora", "lora_unet_mid_block_proj_in.oft_blocks", "", LOW),
@@ -54,6 +69,14 @@ BUFFERS = [
         (),
         "lora_unet_mid_block_proj_in.lora_down.weight",
     ),
+    # Projections that are drawn, not learnt, and places of the values that are.
+    Row(
+        "{vera_a,vera_b,randlora_a,randlora_b,shira_indices}",
+        "lora",
+        "base_model.model.layers.0.q_proj.randlora_A",
+        "",
+        LOW,
+    ),
 ]
 
 
@@ -74,7 +97,7 @@ METHODS = [
     Method("IA3", "ia#_l"),
     Method("VeRA", "vera_lambda_*"),
     Method("LoRA", "lora_{a,down,embedding_a}"),
-    Method("LoRA", "*_lora"),
+    Method("LoRA", "{*_lora,*_lora#,lora_linear_layer}"),
     Method("prompt", "prompt_embeddings"),
 ]
 
@@ -87,6 +110,9 @@ PAIRS = [
     ("lora.down.weight", "lora.up.weight"),
     ("lora_embedding_A", "lora_embedding_B"),
     ("lora_a", "lora_b"),
+    ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight"),
+    ("_lora#.down.weight", "_lora#.up.weight"),
+    ("hada_w#_b", "hada_w#_a"),
 ]
 
 
