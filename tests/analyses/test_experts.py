@@ -31,6 +31,9 @@ def active(config, *given, **more):
         {"moe": {"num_experts_per_tok": 2}},
         {"num_experts_per_tok": 2, "top_k": 50},
         {"model_type": "nllb-moe"},
+        {"moe_num_active_primary_experts": 2},
+        {"n_activated_experts": 2},
+        {"num_experts_per_tok": 2, "talker_config": {"text_config": {"num_experts_per_tok": 2}}},
     ],
     ids=str,
 )
@@ -43,6 +46,22 @@ def test_active_by_any_name(config):
 
 def test_the_sampling_setting_is_none():
     assert active({"top_k": 2}).active is None
+
+
+def test_parts_that_use_different_numbers():
+    given = {
+        "thinker_config": {"num_experts_per_tok": 2},
+        "talker_config": {"num_experts_per_tok": 3},
+    }
+    found = active(given)
+    assert (found.active, "different numbers" in found.active_unknown) == (None, True)
+
+
+def test_grouped_experts_leave_the_active_ones_unknown():
+    found = active(
+        {"num_experts_per_tok": 2}, *SPARSE, "model.layers.0.mlp.chunk_experts.0.up_proj.weight 4x8"
+    )
+    assert (found.active, "grouped" in found.active_unknown) == (None, True)
 
 
 def test_experts_by_layer():

@@ -38,7 +38,7 @@ class Classified(NamedTuple):
     layer: int | None
     expert: int | None
     expert_role: str
-    """routed, shared or ""."""
+    """routed, shared, grouped or ""."""
     kind: str
     """parameter, bias, buffer or bookkeeping."""
     rule: str

@@ -44,6 +44,7 @@ class _Use(NamedTuple):
 
     everywhere: int | None
     by_layer: tuple[int, ...] = ()
+    unknown: str = "neither config nor metadata say how many experts a token uses"
 
     def at(self, layer: int | None) -> int | None:
         if self.everywhere is not None:
@@ -121,12 +122,14 @@ def _active(
 ) -> tuple[int | None, str]:
     if any(item.parameters is None for item in counted):
         return None, "the logical count of some tensors is unknown"
+    if any(item.kin.expert_role == "grouped" for item in counted):
+        return None, "how many grouped experts a token uses differs from token to token"
     total = sum(size_of(item) for item in counted if item.kin.expert_role != "routed")
     routed, apart = 0, 1  # a fraction: of each layer's experts, a token uses top_k
     for share in shares:
         top_k = use.at(share.layer)
         if top_k is None:
-            return None, "neither config nor metadata say how many experts a token uses"
+            return None, use.unknown
         if top_k > share.experts:
             return None, f"a token would use {top_k} of {share.experts} experts"
         routed = routed * share.experts + share.parameters * top_k * apart
@@ -162,6 +165,9 @@ def size_of(item: Counted) -> int:
 
 
 def _top_k(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> _Use:
+    numbers = {_first(section) for section in (config, *_sections(config))} - {None}
+    if len(numbers) > 1:
+        return _Use(None, unknown="the parts of the model use different numbers of experts")
     whole = _whole(config, metadata, mixtures.TOP_K, mixtures.NESTED_TOP_K, "expert_used_count")
     if whole is not None:
         return _Use(whole)
@@ -172,6 +178,11 @@ def _top_k(config: Mapping[str, Any], metadata: Mapping[str, Any]) -> _Use:
                 return _Use(value[0]) if len(set(value)) == 1 else _Use(None, tuple(value))
     model = config.get("model_type")
     return _Use(mixtures.TOP_K_OF_MODEL.get(model) if isinstance(model, str) else None)
+
+
+def _first(section: Mapping[str, Any]) -> int | None:
+    values = (section.get(name) for name in mixtures.TOP_K)
+    return next((value for value in values if isinstance(value, int) and _is_count(value)), None)
 
 
 def _whole(

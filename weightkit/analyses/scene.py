@@ -172,7 +172,7 @@ class Scene:
         self._note_next_token(template, segments)
 
     def _note_attention(self, template: str, segments: Sequence[str]) -> None:
-        levels = 1 if segments[-1] in regions.ATTENDING else 2
+        levels = 1 if segments[-1] == "in_proj_weight" else 2
         makes = regions.ATTENDING.get(segments[-levels]) if len(segments) > levels else None
         if not makes or (segments[-levels - 1] == "#" and "att" not in segments[-levels - 2]):
             return  # also where a layer has its attention and all else at one level

@@ -82,7 +82,19 @@ _UPDATES = (
     "lora_emb",
     "lora_linear",
     "lora_magnitude",
-    *("hada_", "lokr_", "oft_", "dora_", "ia3_", "vera_", "boft_", "bone_", "miss_", "c3a_", "hra_"),
+    *(
+        "hada_",
+        "lokr_",
+        "oft_",
+        "dora_",
+        "ia3_",
+        "vera_",
+        "boft_",
+        "bone_",
+        "miss_",
+        "c3a_",
+        "hra_",
+    ),
     *("fourierft_", "poly_", "vblora_", "randlora_", "shira_", "road_", "waveft_", "adaption_"),
 )
 """How the first segment begins that is an adapter's, no longer its base's."""

@@ -14,6 +14,13 @@ TOP_K = (
     "num_selected_experts",
     "top_k_experts",
     "router_topk",
+    "router_top_k",
+    "moe_router_top_k",
+    "moe_num_active_primary_experts",
+    "num_active_experts",
+    "num_activated_experts",
+    "n_activated_experts",
+    "n_expert_per_token",
 )
 """Routed experts that one token goes to, in one layer or as a list by layer; first match wins."""
 
@@ -29,6 +36,8 @@ COUNT = (
     "num_moe_experts",
     "n_experts",
     "num_total_experts",
+    "moe_num_primary_experts",
+    "n_expert",
 )
 """Routed experts of one layer."""
 
@@ -41,6 +50,8 @@ SECTIONS = (
     "moe",
     "moe_args",
     "thinker_config",
+    "talker_config",
+    "lm_config",
 )
 """Parts of a config that may hold the above."""
 

@@ -105,7 +105,11 @@ TOKEN_TABLES = (
 
 
 class Expert(NamedTuple):
-    """Names like ``example`` are of an expert that every token uses (shared) or only some (routed)."""
+    """Names like ``example`` are of an expert that every token uses (shared) or only some (routed).
+
+    Grouped experts (GroveMoE) are used once by all chosen experts of their group, so that how many
+    a token uses is up to the token.
+    """
 
     pattern: str
     role: str
@@ -122,6 +126,8 @@ EXPERTS = [
     Expert("experts", "routed", "layers.0.mlp.experts.3.up_proj.weight"),
     Expert("expert_#", "routed", "block.1.layer.1.mlp.experts.expert_3.wi.weight"),
     Expert("*_exps", "routed", "blk.0.ffn_up_exps.weight"),
+    Expert("{*_chexps,chunk_experts}", "grouped", "blk.0.ffn_up_chexps.weight"),
+    Expert("switch_mlp", "routed", "layers.0.mlp.switch_mlp.up_proj.weight", stacked=True),
     Expert("ffn_{gate,up,down}.#", "routed", "blk.0.ffn_gate.7.weight"),
     Expert(
         "{block_sparse_moe,mlp,moe}.{input,output}_linear",
