@@ -111,6 +111,22 @@ def test_an_attack_in_every_container() -> None:
     assert judged(legacy + stream + pickle.dumps([], 2)) == "unsafe"
 
 
+def module_class(path: str) -> bytes:
+    """How torch before 1.6 wrote the class of a module, with its file and source text."""
+    return (
+        proto(2) + tuple_of(text("module"), name(path), text("a.py"), text("class A: ...")) + b"Q"
+    )
+
+
+def test_a_class_that_is_a_persistent_id_is_what_it_says() -> None:
+    state = dict_of(text("training"), b"\x88")
+    made = EMPTY_TUPLE + b"\x81" + state + BUILD + STOP
+    assert codes(module_class("torch.nn.modules.linear.Linear") + made) == {"WK810"}
+    assert codes(module_class("os.system") + tuple_of(CMD) + REDUCE + STOP) >= {"WK801"}
+    other = module_class("torch.nn.modules.linear.Linear").replace(b"module", b"nodule")
+    assert "WK805" in codes(other + made)
+
+
 # One test for each code
 
 

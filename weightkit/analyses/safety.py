@@ -126,7 +126,7 @@ class _Judgement:
     # What is called
 
     def call(self, call: Call) -> None:
-        target = call.target
+        target = _callee(call)
         if type(target) is not Global:
             self.computed_call(call, target)
             return
@@ -260,7 +260,7 @@ class _Judgement:
 
     def build(self, call: Call) -> None:
         owner = call.target
-        if type(owner) is not Call or not isinstance(owner.target, Global):
+        if type(owner) is not Call or not isinstance(_callee(owner), Global):
             if isinstance(owner, Global | Persistent | Call):
                 self.patches(call, owner)
             else:
@@ -274,7 +274,7 @@ class _Judgement:
                 self.say("WK812", call, f"gives a state to {name.path}", subject=name.path)
         elif name.trust is not None and name.trust.state is not None:
             self.state(call, owner, name, name.trust.state)
-        self.special(call, call.args, owner.target)
+        self.special(call, call.args, _callee(owner))
 
     def state(self, call: Call, owner: Call, name: Name, check: StateCheck) -> None:
         if check(owner, call.args):
@@ -294,8 +294,8 @@ class _Judgement:
         owner = call.target
         if isinstance(owner, Global | Persistent):
             self.patches(call, owner)
-        elif type(owner) is Call and type(owner.target) is Global:
-            trust = self.name(owner.target).trust
+        elif type(owner) is Call and type(made_by := _callee(owner)) is Global:
+            trust = self.name(made_by).trust
             if trust is not None and not trust.fill:
                 self.patches(call, owner)
         elif not isinstance(owner, Call):
@@ -367,9 +367,21 @@ class _Judgement:
         )
 
 
+def _callee(call: Call) -> Any:
+    """What is called. Before torch 1.6 the class of a module was a persistent id.
+
+    ``("module", class, file, source)`` is the class, as ``_legacy_load`` of torch 2.13 has it.
+    """
+    target = call.target
+    if type(target) is not Persistent or type(target.pid) is not tuple or len(target.pid) != 4:
+        return target
+    kind, found = target.pid[:2]
+    return found if kind == "module" and type(found) is Global else target
+
+
 def _class_of(made: Call) -> Global:
     """What an object is of: ``copyreg`` makes objects of the class that it is given."""
-    target: Global = made.target
+    target: Global = _callee(made)
     if target.name in ("_reconstructor", "__newobj__") and type(made.args) is tuple and made.args:
         first = made.args[0]
         return first if type(first) is Global else target
