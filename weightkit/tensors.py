@@ -112,6 +112,8 @@ class FileIndex(NamedTuple):
     """Plain values only: str, int, float, bool, None, lists and dicts of them, ArrayRef."""
     container: str = ""
     """How the tensors are wrapped: zip, torchscript, legacy, tar, pickle, npz, ..."""
+    of_module: bool = False
+    """Whether the tensors are those of a pickled object or program (an ``nn.Module``, TorchScript)."""
     notes: Mapping[str, str] = NOTHING
     """Metadata that a conversion of ours kept beside the format's own (docs/decisions/0010)."""
 

@@ -69,7 +69,7 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
     for file in checkpoint.files:
         if file.format == "pytorch" and file.metadata:
             faults.add("WK641", f"values that are no tensors: {_names(file.metadata)}")
-        if file.container == "torchscript" or any(item.role for item in file.tensors):
+        if file.of_module:
             faults.add("WK642", "a whole object, of which only the tensors are converted")
         lost = [*lost_metadata(file.format, file.metadata, target)]
         lost += file.notes if not target.metadata else ()

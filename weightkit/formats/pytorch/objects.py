@@ -81,6 +81,8 @@ class Collected(NamedTuple):
     values: dict[str, Any]
     start: int
     """Offset of the pickle, for faults that are about all of it."""
+    of_module: bool
+    """Whether a tensor is an attribute of a whole module."""
 
 
 class _Place(NamedTuple):
@@ -112,7 +114,7 @@ def collect(
     """
     walk = _Walk(tensors, faults, roles or {}, program.start)
     walk.run(program.root, SPARE_VISITS + 2 * program.opcodes)
-    return Collected(walk.found, walk.values, program.start)
+    return Collected(walk.found, walk.values, program.start, walk.of_module)
 
 
 class _Walk:
@@ -125,6 +127,7 @@ class _Walk:
         self.start = start
         self.found: list[tuple[Path, TensorInfo]] = []
         self.values: dict[str, Any] = {}
+        self.of_module = False
         self.barren: set[int] = set()
         """Identities of objects that hold no tensor, or that the walk is inside of: objects may
         contain themselves (a node that knows its parent), or one another a billion times."""
@@ -186,6 +189,7 @@ class _Walk:
         if info is not None:
             role = place.role or info.role
             self.found.append((place.path, info._replace(role=role) if role else info))
+            self.of_module |= place.module
             return None
         items = pair_items(call)
         if items is not None:

@@ -181,6 +181,7 @@ def _index(
         byteorder=byteorder,
         metadata=found.values,
         container=container,
+        of_module=found.of_module,
     )
 
 

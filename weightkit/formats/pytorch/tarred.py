@@ -55,6 +55,7 @@ def examine_tar(source: Reader, members: Mapping[str, Reader], faults: Faults) -
         divide(found, faults),
         metadata=found.values,
         container="tar",
+        of_module=found.of_module,
     )
     return Examination(index, tuple(old.programs), faults.all())
 

@@ -89,6 +89,7 @@ class _Archive:
         self.readers: dict[ZipMember, Reader] = {}
         self.values: dict[str, object] = {}
         self.listing = True
+        self.of_module = False
 
     def index(self) -> FileIndex | None:
         """Read all pickles, then the tensors of the main one."""
@@ -117,6 +118,7 @@ class _Archive:
             byteorder=self.byteorder(prefix),
             metadata=self.values,
             container=container,
+            of_module=self.of_module,
             notes=noted or {},
         )
 
@@ -155,6 +157,7 @@ class _Archive:
         found: Collected = collect(program, tensors, faults, roles)
         sets = divide(found, faults)
         self.faults.extend(faults.all())
+        self.of_module |= found.of_module
         if not key:
             self.values = found.values
         return [item._replace(key=".".join(p for p in (key, item.key) if p)) for item in sets]
