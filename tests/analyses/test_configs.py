@@ -49,6 +49,8 @@ ORDINARY: list[tuple[str, Any]] = [
     ("a.json", {"class_name": "Teacher", "config": {"room": 5}}),
     ("prompts.json", {"system_prompt": "Say {{ name }} and {{ x | unknown }}"}),
     ("chat_template.jinja", "{% for m in messages %}{{ m.content }}{% endfor %}"),
+    ("MLmodel", "flavors:\n  python_function:\n    loader_module: mlflow.sklearn\n"),
+    ("MLmodel", "flavors:\n  python_function:\n    loader_module: mlflow.pyfunc.model\n"),
     ("empty.json", {}),
 ]
 
@@ -99,6 +101,12 @@ NAMED: list[tuple[str, Any, str]] = [
     ("c.yaml", "model:\n  class_path: mine.Model\n  init_args: {}\n", "WK911"),
     ("c.yaml", "model:\n  target: ldm.models.Diffusion\n  params: {a: 1}\n", "WK911"),
     ("MLmodel", "flavors:\n  python_function:\n    loader_module: mine.loader\n", "WK911"),
+    ("MLmodel", "flavors:\n  python_function:\n    loader_module: mine\n", "WK911"),
+    (
+        "hydra.yaml",
+        "a:\n  _target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\n",
+        "WK911",
+    ),
     ("h.yaml", "a: !new:mine.Model {}\n", "WK911"),
     ("h.yaml", "a: !include:other.yaml\n", "WK913"),
     ("schema.json", {"__class__": "C", "__module__": "mine", "__loader__": "ObjectNode"}, "WK911"),
@@ -130,6 +138,8 @@ DANGEROUS: list[tuple[str, Any]] = [
     ("c.json", {"a": [{"_target_": "subprocess.Popen", "args": ["id"], "_partial_": True}]}),
     ("c.json", {"_target_": "builtins.eval", "_args_": ["1"]}),
     ("c.json", {"_target_": "eval"}),
+    ("MLmodel", "flavors:\n  python_function:\n    loader_module: os\n"),
+    ("c.yaml", "_target_: hydra.utils.call\n_args_: [id]\n"),
     ("c.json", {"_target_": "torch.serialization.os.system"}),
     ("c.json", '{"_target_": "os.system", "_target_": "os.popen"}'),
     ("c.yaml", "a: !!python/object/apply:os.system [id]\n"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from scripts.bench.attacks import gguf, tarred, zipped
+from tests.analyses.attacks import called
 from weightkit.analyses.scanning import scan, scan_file
 from weightkit.findings import ScannedFile
 
@@ -138,3 +139,35 @@ def test_names_that_escape_an_archive_are_told(tmp_path: Path) -> None:
         archive.addfile(link)
     assert judged(tmp_path, "m.tar", held.getvalue()).verdict in ("review", "unsafe")
     assert judged(tmp_path, "m.tar", tarred("../../x", b"x")).verdict in ("review", "unsafe")
+
+
+def test_what_is_no_array_in_an_npz_is_judged(tmp_path: Path) -> None:
+    """numpy hands such members out as bytes; whatever else reads the zip may unpickle them."""
+    with open(ROOT / "fixtures" / "numpy" / "array.npy", "rb") as file:
+        array = file.read()
+    evil = called("os.system", 4)
+    for name in ("model.pkl", "b.npy", "b"):
+        found = judged(tmp_path, "m.npz", zipped({"a.npy": array, name: evil}))
+        assert (found.verdict, codes(found)) == ("unsafe", {"WK801"}), name
+        assert {item.entry for item in found.findings if item.code == "WK801"} == {name}
+    noted = judged(tmp_path, "m.npz", zipped({"a.npy": array, "README.md": b"Arrays."}))
+    assert noted.verdict == "safe"
+
+
+@pytest.mark.parametrize(
+    "call",
+    ['torch.from_file("/etc/passwd", False, 10)', 'torch.save([x], "/tmp/x")', "ops.aten.save(x)"],
+)
+def test_torchscript_that_touches_files_is_unsafe(tmp_path: Path, call: str) -> None:
+    def archive(line: str) -> bytes:
+        source = f"class M(Module):\n  def forward(self, x: Tensor) -> Tensor:\n    {line}\n"
+        parts = {"data.pkl": b"\x80\x02N.", "constants.pkl": b"\x80\x02).", "version": b"3\n"}
+        members = parts | {"code/__torch__.py": source.encode()}
+        return zipped({f"m/{name}": content for name, content in members.items()})
+
+    found = judged(tmp_path, "m.pt", archive(f"_0 = {call}"))
+    assert (found.verdict, codes(found)) == ("unsafe", {"WK814", "WK817"})
+    (told,) = [item for item in found.findings if item.code == "WK817"]
+    assert told.entry == "m/code/__torch__.py"
+    assert told.evidence == call
+    assert judged(tmp_path, "m.pt", archive("return torch.relu(x)")).verdict == "review"

@@ -46,7 +46,8 @@ def danger_of(path: str) -> Danger | None:
     parts = path.split(".")
     module, name = ".".join(parts[:-1]) or "builtins", parts[-1]
     if module in ("builtins", "__builtin__"):
-        return danger("builtins", name) if name in _BUILTINS else None
+        known = danger("builtins", name) if name in _BUILTINS else None
+        return known or (danger(path, "") if len(parts) == 1 else None)  # a module by itself
     found = danger(module, name)
     for place, part in enumerate(parts[1:-1], 1):
         if found is None and part.lstrip("_") in _MODULES:
@@ -60,7 +61,7 @@ def targets(place: Place) -> Iterator[Target]:
     if isinstance(value, Tagged):
         yield from _of_tag(value)
     elif isinstance(value, dict):
-        for read in (_hydra, _with_arguments, _pickled):
+        for read in (_hydra, _with_arguments, _loader, _pickled):
             yield from read(value)
 
 
@@ -75,7 +76,6 @@ _WITH = [
     ("class_path", "init_args", "Lightning"),
     ("class_path", "dict_kwargs", "Lightning"),
     ("target", "params", "latent-diffusion"),
-    ("loader_module", "", "MLflow"),
     ("__target__", "", "a config loader"),
     ("__import__", "", "a config loader"),
 ]
@@ -83,7 +83,7 @@ _WITH = [
 
 _JSONPICKLE = ("py/object", "py/type", "py/function", "py/newobj", "py/class")
 
-TARGET_KEYS = {"_target_", *(key for key, _, _ in _WITH), *_JSONPICKLE}
+TARGET_KEYS = {"_target_", "loader_module", *(key for key, _, _ in _WITH), *_JSONPICKLE}
 """A mapping without any of these names no target."""
 
 
@@ -94,6 +94,13 @@ def _with_arguments(node: dict[str, Any]) -> Iterator[Target]:
         for path in of(node, key):
             if isinstance(path, str) and DOTTED.match(path):
                 yield Target(path, node.get(beside), how)
+
+
+def _loader(node: dict[str, Any]) -> Iterator[Target]:
+    """MLflow imports ``loader_module`` and calls its ``_load_pyfunc``; mostly it is one of its own."""
+    for path in of(node, "loader_module"):
+        if isinstance(path, str) and not path.startswith("mlflow."):
+            yield Target(path, node.get("data"), "MLflow")
 
 
 def _pickled(node: dict[str, Any]) -> Iterator[Target]:

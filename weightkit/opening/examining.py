@@ -38,7 +38,7 @@ TEXTS = (".json", ".yaml", ".yml", ".jinja", ".jinja2", ".j2")
 """Read as text by those who go by the name, whatever else the content may be."""
 
 TORCHSCRIPT_CODE = "TorchScript code"
-"""The format of a member that torch's own interpreter runs: listed, not read."""
+"""The format of a member that torch's own interpreter runs: listed, and searched for a few calls."""
 
 Look = Callable[[Reader, bytes], tuple[str, Examination] | None]
 """Asked about content that no room accepts, with its first bytes: what it is, and what is in it."""
@@ -195,9 +195,21 @@ class _Examiner:
             found = pytorch.examine_zip(source, archive, self.budget, faults, tensors=self.tensors)
             return Examined(name, "pytorch", found, parts)
         if numpy.is_npz(archive):
-            return Examined(name, "numpy", numpy.examine_npz(source, archive, self.budget, faults))
+            return self.arrays(source, archive, faults)
         parts = self.inside(self.readers(_files(archive), archive, faults))
         return Examined(name, "zip", Examination(None, (), faults.all()), parts)
+
+    def arrays(self, source: Reader, archive: Zip, faults: Faults) -> Examined:
+        """An ``.npz``; numpy hands out what is no array as bytes, other loaders may do more."""
+        from weightkit.formats import numpy
+
+        found = numpy.examine_npz(source, archive, self.budget, faults)
+        others = found.index.metadata.get("other_members", ()) if found.index is not None else ()
+        strangers = [member for member in _files(archive) if member.name in set(others)]
+        inside = self.inside(self.readers(strangers, archive, faults)) if strangers else ()
+        whole = Examination(found.index, found.programs, faults.all())
+        parts = tuple(part for part in inside if part.format)
+        return Examined(source.entry or source.path, "numpy", whole, parts)
 
     def rest(self, archive: Zip, faults: Faults) -> tuple[Examined, ...]:
         """The members of a torch archive that torch's own format does not explain."""
@@ -205,10 +217,13 @@ class _Examiner:
 
         strangers = (m for m in _files(archive) if not pytorch.explains(m.name))
         found = self.inside(self.readers(strangers, archive, faults))
-        code = (m.name for m in _files(archive) if pytorch.is_code(m.name))
+        code = (m for m in _files(archive) if pytorch.is_code(m.name))
         return (
             *(part for part in found if part.format),
-            *(Examined(name, TORCHSCRIPT_CODE, Examination(None)) for name in code),
+            *(
+                Examined(reader.entry, TORCHSCRIPT_CODE, pytorch.examine_code(reader))
+                for reader in self.readers(code, archive, faults)
+            ),
         )
 
     def readers(

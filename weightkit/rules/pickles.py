@@ -123,4 +123,12 @@ RULES = [
         "NumPy believes it without a check: memory is corrupted, which can be made to run code.",
         DO_NOT_LOAD,
     ),
+    Rule(
+        "WK817",
+        "torchscript-files",
+        "danger",
+        "TorchScript code reads or writes files, or calls other machines.",
+        "torch's interpreter has operators for that, and no sandbox.",
+        DO_NOT_LOAD,
+    ),
 ]

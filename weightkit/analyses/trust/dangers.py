@@ -179,7 +179,7 @@ DANGEROUS_PARTS = _table(
 HARMLESS_PARTS = frozenset(
     """torch._C._nn torch._C._linalg torch._C._fft torch._C._special torch._C._sparse torch._C._nested
     torch._C._VariableFunctions torch._C._TensorBase torch.fx.immutable_collections
-    urllib.parse""".split()
+    urllib.parse hydra._internal.core_plugins hydra.conf""".split()
 )
 """Parts of dangerous ones that only compute or hold data."""
 

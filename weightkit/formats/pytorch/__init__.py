@@ -10,7 +10,13 @@ from __future__ import annotations
 from weightkit.findings import Examination
 from weightkit.formats.pytorch.streams import examine_stream, is_pickle
 from weightkit.formats.pytorch.tarred import accepts_tar, examine_tar
-from weightkit.formats.pytorch.zipped import accepts_zip, examine_zip, explains, is_code
+from weightkit.formats.pytorch.zipped import (
+    accepts_zip,
+    examine_code,
+    examine_zip,
+    explains,
+    is_code,
+)
 from weightkit.source import Reader
 
 __all__ = [
@@ -20,6 +26,7 @@ __all__ = [
     "accepts_tar",
     "accepts_zip",
     "examine",
+    "examine_code",
     "examine_tar",
     "examine_zip",
     "explains",

@@ -55,6 +55,24 @@ def is_code(name: str) -> bool:
     return name.partition("/")[2].startswith("code/") and name.endswith(".py")
 
 
+_ACTING = re.compile(rb"\b(?:torch|ops\.\w+)\.(save|_save\w*|from_file|load_library|rpc_\w+)\(")
+"""TorchScript operators that read or write files, or call other machines."""
+_MAX_CODE = 8 << 20
+
+
+def examine_code(source: Reader) -> Examination:
+    """What TorchScript source would do to files: torch's interpreter has operators for that."""
+    faults = Faults(source.path, source.entry)
+    if source.size > _MAX_CODE:
+        faults.add("WK002", f"{source.size} bytes of code; {_MAX_CODE} are searched", 0)
+    for found in _ACTING.finditer(source.peek(0, _MAX_CODE)):
+        call = found[0].decode().rstrip("(")
+        line = source.peek(found.start(), 200).partition(b"\n")[0].decode("utf-8", "replace")
+        message = f"TorchScript code calls {call}"
+        faults.add("WK817", message, found.start(), subject=call, evidence=line)
+    return Examination(None, (), faults.all())
+
+
 def _data_name(archive: Zip) -> str:
     name = f"{archive.root}/data.pkl"
     if archive.find(name) is not None:
