@@ -38,6 +38,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import hostile
 
 from scripts.bench import attacks
+from tests import test_sevenzip as sevens
 
 KEPT = ROOT / ".fuzz"
 LARGEST = 1 << 13
@@ -293,6 +294,7 @@ def origins() -> list[Seed]:
     """Fixtures, hostile files and attacks that are small enough to change."""
     files = [(path.name, path.read_bytes()) for path in hostile.seeds()]
     files += [(item.name.replace("/", "-"), item.content) for item in attacks.everything()]
+    files += [(f"{what}.7z", sevens.blob(what)) for what in sevens.MADE]
     with tempfile.TemporaryDirectory(dir=ram_disk()) as folder:
         for row in hostile.HOSTILE:
             path = Path(folder) / row.name
