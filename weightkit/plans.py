@@ -92,6 +92,8 @@ class Plan:
     notes: tuple[Finding, ...] = ()
     accepted: frozenset[str] = frozenset()
     """Names of the flags by which losses were accepted."""
+    key: str = ""
+    """Of the state dict that is converted; "" for a source that has one at its top level."""
     left: tuple[str, ...] = ()
     """Tensors of the source that the target will not have."""
     digest: str = ""

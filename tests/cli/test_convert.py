@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -41,6 +42,9 @@ def test_json_of_a_plan(tmp_path: Path) -> None:
     assert not found["converted"]
     assert [item["code"] for item in found["losses"]] == ["WK640", "WK641"]
     assert len(found["steps"]) == 9
+    assert found["key"] == "model"
+    places = sorted((step["offset"], step["bytes"]) for step in found["steps"])
+    assert all(a[0] + a[1] == b[0] for a, b in itertools.pairwise(places))
     assert not target.exists()
 
 

@@ -102,6 +102,7 @@ def _plan(checkpoint: Checkpoint, target: str, wish: Wish, folder: bool) -> Plan
         tuple(found),
         tuple(said),
         wish.accepted | {flag for flag in ["--key"] if wish.key is not None},
+        ", ".join(dict.fromkeys(part.sets[0].key for _, part in parts if part.sets[0].key)),
         tuple(left),
         memory=_memory(files),
     )

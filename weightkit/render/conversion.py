@@ -43,6 +43,7 @@ def to_json(report: Plan | Conversion, wish: Wish) -> dict[str, Any]:
         "source": plan.source,
         "target": plan.target,
         "format": plan.format,
+        "key": plan.key or None,
         "plan": plan.digest,
         "bytes": plan.nbytes,
         "memory": plan.memory,
@@ -69,12 +70,14 @@ def to_json(report: Plan | Conversion, wish: Wish) -> dict[str, Any]:
         }
     if "steps" in wish.show:
         found["steps"] = [
-            _step(step, item.name or plan.target) for item in plan.files for step in item.steps
+            _step(step, item.name or plan.target, slot.offset)
+            for item in plan.files
+            for step, slot in zip(item.steps, item.layout.slots, strict=False)
         ]
     return found
 
 
-def _step(step: Step, file: str) -> dict[str, Any]:
+def _step(step: Step, file: str, offset: int) -> dict[str, Any]:
     data = step.info.data
     return {
         "name": step.name,
@@ -82,6 +85,7 @@ def _step(step: Step, file: str) -> dict[str, Any]:
         "shape": list(step.shape),
         "bytes": step.nbytes,
         "file": file,
+        "offset": offset,
         "way": step.way,
         "ties": list(step.ties),
         "source": {
@@ -165,6 +169,8 @@ def _row(step: Step) -> Sequence[Cell]:
 
 def _facts(plan: Plan) -> Iterator[tuple[str, Cell]]:
     yield "from", plan.source
+    if plan.key:
+        yield "set", plan.key
     if len(plan.files) > 1:
         yield "files", f"{len(plan.files):,}"
     ways = ", ".join(f"{count:,} {_WAYS[way]}" for way, count in _ways(plan))
