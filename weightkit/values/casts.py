@@ -159,17 +159,18 @@ def _round(
     held = room("held", len(codes), codes.dtype)
     np.bitwise_and(codes, codes.dtype.type(kept), out=held)
     counts = Counts(len(codes))
-    if watched:
-        highest = int(held.max())
-        for outcome, first, last in watched:
-            if highest >= first:
-                counts += Counts(**{outcome: _inside(held, first, last)})
-    rounds(codes, held, out)
+    highest = int(held.max())
+    for outcome, first, last in watched:
+        if highest >= first:
+            counts += Counts(**{outcome: _inside(held, first, last)})
+    rounds(codes, held, highest, out)
     return counts
 
 
 def _inside(codes: Array, first: int, last: int) -> int:
     """How many lie between: what is below ``first`` wraps around to the top."""
+    if codes.min() > last:
+        return 0
     kind = codes.dtype.type
     above = np.subtract(codes, kind(first), out=room("above", len(codes), codes.dtype))
     span = kind(last - first)

@@ -20,9 +20,9 @@ from weightkit.dtypes import DTYPES
 from weightkit.values.narrowing import FLOATS, Range
 
 Array = np.ndarray[Any, Any]
-Rounder = Callable[[Array, Array, Array], None]
-"""Takes codes, and the same without their signs, which it may overwrite; fills its third argument
-with what they round to."""
+Rounder = Callable[[Array, Array, int, Array], None]
+"""Takes codes, the same without their signs, which it may overwrite, and the highest of these; fills
+its last argument with what they round to."""
 
 MAGNITUDE, EXPONENT = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
 BIAS, STORED = 127, 23
@@ -74,7 +74,7 @@ def rounder(source: str, target: str) -> Rounder:
     return partial(_through_odd, _from_f32(target))
 
 
-def _look_up(table: Array, codes: Array, _: Array, out: Array) -> None:
+def _look_up(table: Array, codes: Array, _: Array, __: int, out: Array) -> None:
     np.take(table, codes, out=out, mode="clip")
 
 
@@ -84,16 +84,16 @@ def _table(source: str, target: str) -> Array:
     if target == "f32":
         return wide
     out = np.empty(len(codes), codes_of(target))
-    _from_f32(target)(wide, wide & MAGNITUDE, out)
+    _rounded(_from_f32(target), wide, out)
     return out
 
 
-def _astype(source: Any, target: Any, codes: Array, _: Array, out: Array) -> None:
+def _astype(source: Any, target: Any, codes: Array, _: Array, __: int, out: Array) -> None:
     with np.errstate(all="ignore"):
         np.copyto(out.view(target), codes.view(source), casting="unsafe")
 
 
-def _widen_bf16(codes: Array, _: Array, out: Array) -> None:
+def _widen_bf16(codes: Array, _: Array, __: int, out: Array) -> None:
     np.left_shift(codes, 16, out=out, dtype=np.uint32, casting="unsafe")
 
 
@@ -109,19 +109,23 @@ def _from_f32(target: str) -> Rounder:
     return partial(_to_unsigned_zero if grid.overflow == "nan" else _to_grid, grid)
 
 
-def _to_grid(grid: Range, codes: Array, held: Array, out: Array) -> None:
+def _rounded(narrow: Rounder, codes: Array, out: Array) -> None:
+    held = codes & MAGNITUDE
+    narrow(codes, held, int(held.max()), out)
+
+
+def _to_grid(grid: Range, codes: Array, held: Array, highest: int, out: Array) -> None:
     """f32 to a float with Inf, or with a largest value that stands for all beyond."""
-    has_nan = held.size and held.max() > EXPONENT
     sign = out.dtype.type(1 << 8 * out.itemsize - 1)
-    _round(grid, held, out)
-    if has_nan:
+    _round(grid, held, highest, out)
+    if highest > EXPONENT:
         np.putmask(out, codes & MAGNITUDE > EXPONENT, sign - out.dtype.type(1))
     out |= np.bitwise_and(_top(codes, out), sign, out=held.view(out.dtype)[: len(out)])
 
 
-def _to_unsigned_zero(grid: Range, codes: Array, held: Array, out: Array) -> None:
+def _to_unsigned_zero(grid: Range, codes: Array, held: Array, highest: int, out: Array) -> None:
     """f32 to a float whose NaN is the code of minus zero, one step above the largest value."""
-    _round(grid, held, out)
+    _round(grid, held, highest, out)
     number = np.subtract(out, 1, out=room("number", len(out), np.uint8)) < 0x7F
     out |= np.bitwise_and(_top(codes, out), number.view(np.uint8) << np.uint8(7))
 
@@ -135,32 +139,30 @@ def _top(codes: Array, out: Array) -> Array:
     return top
 
 
-def _round(grid: Range, held: Array, out: Array) -> None:
+def _round(grid: Range, held: Array, highest: int, out: Array) -> None:
     """Magnitudes, as codes of f32, to those of a narrower grid; ``held`` is overwritten.
 
     To ``m * 2**e`` a power of two is added whose own last bit is the last one that the grid has at
     this exponent: the addition rounds, to nearest even, also what is below the least normal number,
-    and leaves the rounded steps in the lowest bits. Beyond the largest value comes the code of Inf
-    or NaN, or that of the largest value itself.
+    and leaves in the lowest bits how many of these steps there are. With the code where exponent e
+    begins added too, they are the code of the result. Beyond the largest value it is that of Inf
+    or NaN, or of the largest value itself.
     """
     shift = STORED - grid.mantissa
     least = grid.low + grid.mantissa + BIAS
-    step = room("step", len(held), np.uint32)
+    step, begins = (room(name, len(held), np.uint32) for name in ("step", "begins"))
     ceiling = _ceiling(grid)
     # NumPy's minimum and maximum with a scalar are three times as slow as its clip.
-    if held.size and held.max() > ceiling:
+    if highest > ceiling:
         np.clip(held, np.uint32(0), ceiling, out=held)
     np.bitwise_and(held, EXPONENT, out=step)
     np.clip(step, np.uint32(least << STORED), EXPONENT, out=step)
-    step += np.uint32(shift << STORED)
+    np.right_shift(step, np.uint32(shift), out=begins)
+    step += begins
+    step += np.uint32((shift << STORED) - (least << grid.mantissa))
     sums = held.view(np.float32)
     sums += step.view(np.float32)
     np.copyto(out, held, casting="unsafe")
-    step >>= np.uint32(shift)
-    exponents = held.view(out.dtype)[: len(out)]
-    np.copyto(exponents, step, casting="unsafe")
-    out += exponents
-    out -= np.uint32(least + shift << grid.mantissa).astype(out.dtype)
 
 
 def _ceiling(grid: Range) -> np.uint32:
@@ -169,7 +171,7 @@ def _ceiling(grid: Range) -> np.uint32:
     return np.float32(largest).view(np.uint32)
 
 
-def _to_scale(codes: Array, _: Array, out: Array) -> None:
+def _to_scale(codes: Array, _: Array, __: int, out: Array) -> None:
     """f32 to f8_e8m0: the nearest power of two, ties up; NaN for what is not above zero."""
     half = np.uint32(1 << STORED - 1)
     held = np.minimum(codes, MAGNITUDE + np.uint32(1)) + half >> np.uint32(STORED)
@@ -183,9 +185,8 @@ def _to_scale(codes: Array, _: Array, out: Array) -> None:
 # From f64
 
 
-def _through_odd(narrow: Rounder, codes: Array, _: Array, out: Array) -> None:
-    odd = to_odd(codes.view(np.float64))
-    narrow(odd, odd & MAGNITUDE, out)
+def _through_odd(narrow: Rounder, codes: Array, _: Array, __: int, out: Array) -> None:
+    _rounded(narrow, to_odd(codes.view(np.float64)), out)
 
 
 def to_odd(values: Array) -> Array:
