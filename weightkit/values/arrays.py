@@ -82,20 +82,13 @@ def _unpacked(info: TensorInfo, held: bytes | memoryview) -> Array:
 
 
 def _dequantized(info: TensorInfo, held: bytes | memoryview) -> Array:
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-    from gguf.quants import dequantize
+    from weightkit.values.blocks import dequantized
 
-    rows = (*info.shape[:-1], info.dtype.nbytes_of(info.shape[-1]) if info.shape else 0)
-    blocks = np.frombuffer(held, np.uint8).reshape(rows)
     if info.byteorder == "big":
         message = "quantized blocks of a big-endian file"
         raise UnsupportedError(message, code="WK603", tensor=info.name)
-    message = f"{info.dtype.name} cannot be dequantized"
-    if info.dtype.ggml not in set(GGML_QUANT_SIZES):  # newer than gguf, or no longer supported
-        raise UnsupportedError(message, code="WK603", tensor=info.name)
     try:
-        with np.errstate(all="ignore"):  # scales may be NaN or infinite; a value says so itself
-            found: Array = dequantize(blocks, GGMLQuantizationType(info.dtype.ggml))
-    except NotImplementedError as error:
-        raise UnsupportedError(message, code="WK603", tensor=info.name) from error
-    return found.reshape(info.shape)
+        return dequantized(info.dtype, held).reshape(info.shape)
+    except UnsupportedError as error:
+        error.tensor = info.name
+        raise

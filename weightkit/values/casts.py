@@ -8,7 +8,6 @@ stands in docs/casts.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -20,6 +19,7 @@ from weightkit.errors import UnsupportedError
 from weightkit.source import Reader
 from weightkit.tensors import TensorInfo
 from weightkit.values import canonical
+from weightkit.values.blocks import Dequantizer, dequantizer
 from weightkit.values.narrowing import (
     COMPONENTS,
     DEQUANTIZED,
@@ -31,7 +31,8 @@ from weightkit.values.narrowing import (
     fit,
     intervals,
 )
-from weightkit.values.rounding import Rounder, array_type, codes_of, room, rounder
+from weightkit.values.rooms import room
+from weightkit.values.rounding import Rounder, array_type, codes_of, rounder
 from weightkit.values.streams import Held
 
 Array = np.ndarray[Any, Any]
@@ -90,7 +91,8 @@ def caster(source: DType, target: DType) -> Cast:
     wanted = COMPONENTS.get(target.name, target.name)
     if source.kind == "quant":
         blocks = np.dtype((np.void, source.nbytes))
-        step = partial(_after, _dequantize(source), _floats(DEQUANTIZED, wanted))
+        then = None if wanted == DEQUANTIZED else _floats(DEQUANTIZED, wanted)
+        step = partial(_dequantize, source, dequantizer(source), then)
         return Cast(source, target, blocks, codes_of(wanted), step, source.items)
     return Cast(source, target, *_plain(given, wanted))
 
@@ -206,21 +208,14 @@ def _in_f64(given: Array) -> Array:
 # Blocks of ggml
 
 
-def _dequantize(dtype: DType) -> Callable[[Array], Array]:
-    """Blocks to the codes of their values in f32."""
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-    from gguf.quants import dequantize
-
-    number = -1 if dtype.ggml is None else dtype.ggml
-
-    def codes(blocks: Array) -> Array:
-        row = blocks.view(np.uint8).reshape(1, -1)  # gguf goes through rows by sixteen
-        with np.errstate(all="ignore"):
-            found: Array = dequantize(row, GGMLQuantizationType(number))
-        return np.ascontiguousarray(found, np.float32).reshape(-1).view(np.uint32)
-
-    if number in set(GGML_QUANT_SIZES):  # else newer than gguf, or no longer supported
-        with suppress(NotImplementedError):
-            codes(np.zeros(1, (np.void, dtype.nbytes)))
-            return codes
-    raise UnsupportedError(f"{dtype.name} cannot be dequantized", code="WK603")
+def _dequantize(
+    dtype: DType,
+    work: Dequantizer,
+    then: Callable[[Array, Array], Counts] | None,
+    given: Array,
+    out: Array,
+) -> Counts:
+    blocks = given.view(np.uint8).reshape(-1, dtype.nbytes)
+    wide = room("wide", out.size, np.float32) if then else out.view(np.float32)
+    work(blocks, wide.reshape(-1, dtype.items))
+    return then(wide.view(np.uint32), out) if then else Counts(out.size)

@@ -7,7 +7,6 @@ several times as fast, and what happens at the ends of the range is ours to say.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import partial
 from math import frexp
@@ -18,6 +17,7 @@ import numpy as np
 
 from weightkit.dtypes import DTYPES
 from weightkit.values.narrowing import FLOATS, Range
+from weightkit.values.rooms import room
 
 Array = np.ndarray[Any, Any]
 Rounder = Callable[[Array, Array, int, Array], None]
@@ -27,24 +27,6 @@ its last argument with what they round to."""
 MAGNITUDE, EXPONENT = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
 BIAS, STORED = 127, 23
 """Of f32: what is added to an exponent, and how many bits of the mantissa are stored."""
-
-
-class _Rooms(threading.local):
-    """Memory of one thread for what is made on the way, so that no tile asks for new pages."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, Array] = {}
-
-    def room(self, name: str, size: int, kind: Any) -> Array:
-        """An array to be filled; the last one of this name in this thread is gone."""
-        nbytes = size * np.dtype(kind).itemsize
-        held = self.held.get(name)
-        if held is None or len(held) < nbytes:
-            held = self.held[name] = np.empty(nbytes, np.uint8)
-        return held[:nbytes].view(kind)
-
-
-room = _Rooms().room
 
 
 def codes_of(name: str) -> np.dtype[Any]:
