@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from tests.analyses.test_content_id import SAVERS, random_arrays
-from weightkit.analyses import diffs
+from weightkit.analyses import diffs, outcomes
 from weightkit.analyses.diffs import IGNORABLE
 from weightkit.cli import diff as command
 from weightkit.errors import AccessError, FormatError, UnsupportedError
@@ -402,6 +402,12 @@ def poison(arrays: Arrays) -> None:
     arrays["model.layers.1.self_attn.k_proj.weight"][3, :2] = np.nan
 
 
+def part(arrays: Arrays) -> None:
+    name = "model.layers.1.self_attn.k_proj.weight"
+    arrays[name] = (arrays[name].astype("f4") * 1.1).astype(arrays[name].dtype)
+    arrays["model.embed_tokens.weight"] = noise(300, 160, seed=1, dtype="f4") + 0.01
+
+
 def replace(arrays: Arrays) -> None:
     for at, (name, array) in enumerate(arrays.items()):
         arrays[name] = noise(*array.shape, seed=200 + at).astype(array.dtype)
@@ -413,13 +419,14 @@ def replace(arrays: Arrays) -> None:
     [
         (
             train,
-            "training (a fine-tune): most elements of 16 of 16 tensors changed, relative L2 0.",
+            "training (a fine-tune): ",
         ),
         (
             merge,
             "a low-rank update, as of merging a LoRA: rank up to 4 in 6 tensors (q_proj, v_proj)",
         ),
         (flip, "damage, or an edit by hand: 1 of 25,600 elements of 1 tensor changed"),
+        (part, "training of a part: "),
         (poison, "damage: 2 elements became NaN or infinite, in 1 tensor"),
         (replace, "other weights altogether: cosine "),
         (lambda arrays: arrays.update(more=np.ones(3)), "1 tensor added (3 elements)"),
@@ -506,13 +513,13 @@ def test_small_files_of_vast_views_are_refused(tmp_path: Path) -> None:
 def test_a_file_that_changes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path / "a.safetensors", {"w": noise(40, 40)})
     other = saved(tmp_path / "b.safetensors", {"w": noise(40, 40)})
-    real = diffs.same_bytes
+    real = outcomes.same_bytes
 
     def meddling(*arguments: Any) -> Any:
         os.utime(path, ns=(1, 1))
         return real(*arguments)
 
-    monkeypatch.setattr(diffs, "same_bytes", meddling)
+    monkeypatch.setattr(outcomes, "same_bytes", meddling)
     with pytest.raises(AccessError) as caught:
         diff(path, other)
     assert caught.value.code == "WK012"

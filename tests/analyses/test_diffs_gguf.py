@@ -168,6 +168,23 @@ def test_one_changed_element_is_found(tmp_path: Path, name: str) -> None:
     assert (change.delta.changed, change.delta.max_abs) == (1, pytest.approx(1, rel=1e-2))
 
 
+@pytest.mark.parametrize("kind", ["F32", "BF16", "Q8_0"])
+def test_rows_that_nobody_permuted(tmp_path: Path, kind: str) -> None:
+    """As other writers than llama.cpp may leave them."""
+    arrays = checkpoint()
+    as_is = {n: a for n, a in arrays.items() if "q_proj" not in n and "k_proj" not in n}
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 2)
+    more = {
+        names.get_name(n, (".weight",)) or "": torch.from_numpy(a.astype("f4"))
+        for n, a in arrays.items()
+        if n not in as_is
+    }
+    b = written(tmp_path / "b.gguf", as_is, "llama", kind, **more)
+    report = diff(saved(tmp_path / "a.safetensors", arrays), b, "values")
+    assert {change.values for change in report.changes} <= {"equal", "rounded"}
+    assert not any("permuted" in change.note for change in report.changes)
+
+
 def test_swapped_heads_are_a_change(tmp_path: Path) -> None:
     arrays = checkpoint()
     b = written(tmp_path / "b.gguf", arrays, "llama")

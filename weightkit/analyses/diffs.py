@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from math import prod
 from typing import NamedTuple
 
 from weightkit.analyses import likeness
 from weightkit.analyses.components import classify
 from weightkit.analyses.digests import Tick, parts_of, silent
-from weightkit.analyses.elements import Measured, measure
 from weightkit.analyses.equality import Item, same_bytes, why_unread
 from weightkit.analyses.inspection import main_config
-from weightkit.analyses.pairing import (
-    BY_CONTENT,
-    BY_MAP,
-    BY_NAME,
-    Pair,
-    items_of,
-    pair_up,
+from weightkit.analyses.outcomes import (
+    CONTENT,
+    HEADERS,
+    UNKNOWN,
+    VALUES,
+    Outcome,
+    judged,
+    type_of,
 )
+from weightkit.analyses.pairing import BY_MAP, Pair, items_of, pair_up
 from weightkit.analyses.settings import setting_changes
 from weightkit.analyses.shares import Change, groups, merged, shares
 from weightkit.architectures.ggml_maps import COMPUTED, LEFT_OUT
@@ -28,15 +28,9 @@ from weightkit.collecting import paused_collection
 from weightkit.opening import Checkpoint
 from weightkit.reports import (
     ADDED,
-    CHANGED,
     CHANGES,
-    QUANTIZED,
-    RECAST,
     REMOVED,
-    RENAMED,
-    RESHAPED,
     SAME,
-    UNKNOWN_CHANGE,
     Diff,
     DiffSide,
     SettingChange,
@@ -44,24 +38,12 @@ from weightkit.reports import (
     TensorSide,
 )
 from weightkit.text import natural
-from weightkit.values.canonical import form_of as _form
 
-EQUAL, ROUNDED, DIFFER, UNKNOWN = "equal", "rounded", "differ", "unknown"
-HEADERS, CONTENT, VALUES = "headers", "content", "values"
 FEW = 3
 """Tensors of one type and shape: an embedding and a head, but not what every layer has."""
 SETTINGS = ("metadata", "template", "config", "tokenizer")
 """Kinds of difference beside the tensors that ``ignore`` takes."""
 IGNORABLE = (*CHANGES[1:], *SETTINGS)
-
-
-class Outcome(NamedTuple):
-    """What became of a pair of tensors."""
-
-    kind: str
-    values: str
-    note: str = ""
-    measured: Measured | None = None
 
 
 class Place(NamedTuple):
@@ -134,7 +116,7 @@ def _tensor_changes(
 ) -> tuple[list[Change], list[str]]:
     """What became of every tensor, and what was not compared."""
     pairing = pair_up(mine, theirs, formats, compared != HEADERS, jobs, tick)
-    outcomes = _judged(pairing.pairs, compared, jobs, tick)
+    outcomes = judged(pairing.pairs, compared, jobs, tick)
     removed, added, notes = _left(pairing.removed, pairing.added, _is_mapped(pairing.pairs))
     copies = {} if compared == HEADERS else _copies(removed, mine) | _copies(added, theirs)
     changes = _changes(pairing.pairs, outcomes, removed, added, compared == VALUES)
@@ -181,110 +163,6 @@ def _layer(change: TensorChange) -> str:
     if change.layer is None:
         return ""
     return str(change.layer) if change.region == "main" else f"{change.region} {change.layer}"
-
-
-# Pairs
-
-
-def _judged(pairs: Sequence[Pair], compared: str, jobs: int, tick: Tick) -> list[Outcome]:
-    if compared == HEADERS:
-        return [Outcome(_kind(pair, UNKNOWN), UNKNOWN) for pair in pairs]
-    unread = [why_unread(pair.a.info) or why_unread(pair.b.info) for pair in pairs]
-    asked = [at for at, pair in enumerate(pairs) if not unread[at] and not _is_shifted(pair)]
-    asked = [at for at in asked if pairs[at].how != BY_CONTENT]
-    equal = {at for at, pair in enumerate(pairs) if pair.how == BY_CONTENT}
-    same = same_bytes([_aligned(pairs[at]) for at in asked], jobs, tick)
-    equal |= {at for at, found in zip(asked, same, strict=True) if found}
-    left = [at for at in range(len(pairs)) if at not in equal and not unread[at]]
-    wanted = [at for at in left if _is_measured(pairs[at], compared)]
-    found = measure([pairs[at] for at in wanted], compared == VALUES, jobs, tick)
-    measured = dict(zip(wanted, found, strict=True))
-    return [
-        Outcome(_kind(pair, EQUAL), EQUAL)
-        if at in equal
-        else Outcome(UNKNOWN_CHANGE, UNKNOWN, unread[at])
-        if unread[at]
-        else _outcome(pair, measured.get(at))
-        for at, pair in enumerate(pairs)
-    ]
-
-
-def _aligned(pair: Pair) -> tuple[Item, Item]:
-    """Both sides in one shape, if the elements of B can be taken in that of A."""
-    a, b = pair.views
-    if a.info.shape == b.info.shape:
-        return a, b
-    plain = not (a.info.parts or b.info.parts) and b.info.strides is None
-    if plain and _form(a.info).shape != _form(b.info).shape and a.info.numel == b.info.numel:
-        b = b._replace(info=b.info._replace(shape=a.info.shape))
-    return a, b
-
-
-def _is_shifted(pair: Pair) -> bool:
-    return pair.match is not None and pair.match.shift != 0
-
-
-def _is_measured(pair: Pair, compared: str) -> bool:
-    """Whether the elements of a pair that differs in bytes are looked at."""
-    a, b = (item.info for item in pair.views)
-    if a.parts or b.parts or prod(_form(a).shape) != prod(_form(b).shape):
-        return False
-    known = pair.match is None or pair.match.known
-    recast = _form(a).dtype != _form(b).dtype
-    return recast or _is_shifted(pair) or (known and compared == VALUES)
-
-
-def _outcome(pair: Pair, measured: Measured | None) -> Outcome:
-    """What became of a pair that is not the same in every byte."""
-    values, note = DIFFER, ""
-    if measured is not None and (measured.forward or measured.backward):
-        values = EQUAL if measured.forward and measured.backward else ROUNDED
-        note = "" if values == EQUAL else _rounding(measured)
-    elif pair.match is not None and not pair.match.known:
-        note = "a conversion to this architecture may rearrange values: not comparable by content"
-        return Outcome(UNKNOWN_CHANGE, UNKNOWN, note)
-    elif measured is None and _type(pair.a) != _type(pair.b) and _is_of_one_size(pair):
-        values, note = UNKNOWN, "not comparable by content"
-    kind = _kind(pair, values)
-    if kind == QUANTIZED and values == DIFFER:
-        values = UNKNOWN
-    if kind == CHANGED and measured is not None and not measured.sums.changed and measured.whole:
-        note = "only signs of zeros or bits of NaN"
-    return Outcome(kind, values, note, measured if measured is None or measured.whole else None)
-
-
-def _is_of_one_size(pair: Pair) -> bool:
-    a, b = pair.views
-    return a.info.numel == b.info.numel
-
-
-def _rounding(measured: Measured) -> str:
-    return "B is A, rounded" if measured.forward else "A is B, rounded"
-
-
-def _kind(pair: Pair, values: str) -> str:
-    """The kind of a change, by what both headers say and by what is known of the values."""
-    a, b = pair.a.info, pair.b.info
-    if _shape(pair, a.shape) != _shape(pair, b.shape):
-        return RESHAPED
-    recast = _type(pair.a) != _type(pair.b)
-    if recast and "quant" in (a.dtype.kind, b.dtype.kind) and values != EQUAL:
-        return QUANTIZED
-    if values == DIFFER:
-        return CHANGED
-    if recast:
-        return RECAST
-    return SAME if pair.how in (BY_NAME, BY_MAP) else RENAMED
-
-
-def _shape(pair: Pair, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape; between GGUF and others without the ones that a conversion drops."""
-    return shape if pair.match is None else tuple(size for size in shape if size != 1)
-
-
-def _type(item: Item) -> str:
-    info = item.info
-    return f"{info.layout} {info.dtype.name}" if info.parts else info.dtype.name
 
 
 # Tensors of one side
@@ -337,12 +215,8 @@ def _changes(
     for pair, outcome in zip(pairs, outcomes, strict=True):
         measured = outcome.measured if figures else None
         delta = measured.report() if measured else None
-        place = mine[pair.a.name]
-        note = outcome.note
-        if pair.match is not None and pair.match.change and outcome.kind != SAME:
-            note = ", ".join(filter(None, [f"{pair.match.change} by the conversion", note]))
-        change = _change(outcome.kind, outcome.values, pair.a, pair.b, place)
-        found.append((change._replace(delta=delta, note=note), measured))
+        change = _change(outcome.kind, outcome.values, pair.a, pair.b, mine[pair.a.name])
+        found.append((change._replace(delta=delta, note=outcome.note), measured))
     for item in removed:
         found.append((_change(REMOVED, UNKNOWN, item, None, mine[item.name]), None))
     for item in added:
@@ -351,7 +225,9 @@ def _changes(
 
 
 def _change(kind: str, values: str, a: Item | None, b: Item | None, place: Place) -> TensorChange:
-    mine, theirs = (item and TensorSide(item.name, _type(item), item.info.shape) for item in (a, b))
+    mine, theirs = (
+        item and TensorSide(item.name, type_of(item), item.info.shape) for item in (a, b)
+    )
     return TensorChange(kind, values, mine, theirs, *place)
 
 

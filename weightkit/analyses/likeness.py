@@ -82,19 +82,19 @@ def _module(name: str) -> str:
 
 
 def _training(changes: Sequence[Change]) -> str:
-    """Most elements of most tensors changed."""
+    """More elements changed than damage explains."""
     changed = _measured(changes)
     delta = merged(changed)
     pairs = sum(1 for change, _ in changes if change.kind not in (ADDED, REMOVED))
-    if delta is None or _low_rank(changes) or _damage(changes):
-        return ""
-    if 2 * len(changed) < pairs or 2 * delta.changed < delta.elements:
+    if delta is None or not delta.changed or _low_rank(changes) or _damage(changes):
         return ""
     how = "" if delta.relative_l2 is None else f", relative L2 {delta.relative_l2:.2g}"
     if delta.cosine is not None and delta.cosine < NEAR:
         return _unlike(delta)
+    word = "training (a fine-tune)" if 2 * len(changed) >= pairs else "training of a part"
+    share = 100 * delta.changed / delta.elements
     where = f"{len(changed):,} of {_count(pairs, 'tensor')}"
-    return f"training (a fine-tune): most elements of {where} changed{how}"
+    return f"{word}: {share:.2g} % of the elements of {where} changed{how}"
 
 
 def _recast(changes: Sequence[Change]) -> str:

@@ -37,6 +37,16 @@ class Pair(NamedTuple):
         of = {self.match.name: self.match.view, self.match.flat: self.match.flat_view}
         return self.a._replace(info=of[self.a.name]), self.b._replace(info=of[self.b.name])
 
+    @property
+    def as_stored(self) -> Pair:
+        """The pair without what a conversion does to values."""
+        match = self.match
+        if match is None:
+            return self
+        of = {self.a.name: self.a.info, self.b.name: self.b.info}
+        plain = match._replace(view=of[match.name], flat_view=of[match.flat], change="", shift=0)
+        return self._replace(match=plain)
+
 
 class Pairing(NamedTuple):
     """All tensors of two checkpoints."""

@@ -20,6 +20,7 @@ from weightkit.reports import (
     TensorSide,
 )
 from weightkit.tensors import Extent, TensorInfo
+from weightkit.text import natural
 
 Change = tuple[TensorChange, Measured | None]
 """What became of a tensor, and what was measured of it."""
@@ -48,10 +49,10 @@ def shares(
     return tuple(_share(name, rows[name]) for name in sorted(rows, key=_order))
 
 
-def _order(key: str) -> tuple[int, int, str]:
+def _order(key: str) -> tuple[int, int, list[tuple[int, str]]]:
     if key in COMPONENTS:
-        return (0, COMPONENTS.index(key), key)
-    return (1, int(key), "") if key.isdigit() else (2, 0, key)
+        return 0, COMPONENTS.index(key), []
+    return (1, int(key), []) if key.isdigit() else (2 if key else 3, 0, natural(key))
 
 
 def _share(key: str, entries: Sequence[Change]) -> ChangeShare:

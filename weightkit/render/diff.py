@@ -156,20 +156,22 @@ def _delta_cells(delta: Delta | None) -> list[Cell]:
 
 def _runs(rows: Sequence[ChangeShare]) -> list[ChangeShare]:
     """Layers that follow one another and have the same counts as one row, if nothing else is known."""
-    found: list[tuple[int, ChangeShare]] = []
+    found: list[ChangeShare] = []
+    last = ("", -2)
     for row in rows:
-        if not row.key.isdigit():
-            found.append((-2, row))
-            continue
-        last, before = found[-1] if found else (-2, row)
-        alike = before.kinds == row.kinds and before.delta is None is row.delta
-        if found and last == int(row.key) - 1 and alike:
-            first = before.key.partition("–")[0]
-            merged = ChangeShare(f"{first}–{row.key}", before.tensors + row.tensors, row.kinds)
-            found[-1] = (int(row.key), merged)
+        region, _, number = row.key.rpartition(" ")
+        here = (region, int(number) if number.isdigit() else -2)
+        if found and here == (last[0], last[1] + 1) and _are_alike(found[-1], row):
+            first, tensors = found[-1].key.partition("–")[0], found[-1].tensors + row.tensors
+            found[-1] = ChangeShare(f"{first}–{number}", tensors, row.kinds)
         else:
-            found.append((int(row.key), row))
-    return [row for _, row in found]
+            found.append(row)
+        last = here
+    return found
+
+
+def _are_alike(one: ChangeShare, other: ChangeShare) -> bool:
+    return one.kinds == other.kinds and one.delta is None is other.delta
 
 
 def _limit(wish: Wish) -> int:
