@@ -669,3 +669,12 @@ def test_values_that_are_nowhere_are_named(tmp_path: Path) -> None:
     assert (caught.value.code, caught.value.tensor) == ("WK603", "meta")
     convert(source, target, Wish(exclude=("meta",)))
     assert safetensors.torch.load_file(target).keys() == {"w"}
+
+
+def test_a_refused_cast_keeps_no_shards(tmp_path: Path) -> None:
+    source = saved(tmp_path, {"a": torch.ones(100), "b": torch.full((100,), 1e6)})
+    wish = Wish(dtypes=(parse_dtype_rule("f16"),), shard_nbytes=200)
+    with pytest.raises(PlanError) as caught:
+        convert(source, tmp_path / "out", wish)
+    assert caught.value.code == "WK650"
+    assert os.listdir(tmp_path) == [source.name]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from weightkit.errors import AccessError, PlanError
+from weightkit.errors import AccessError, PlanError, WeightkitError
 from weightkit.source import os_errors
 
 _AT_FDCWD = -100
@@ -192,7 +192,10 @@ class Place:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._done and not (self.keep and self.folder) and self._is_ours():
+        kept = self.keep and self.folder and not isinstance(value, PlanError)
+        if not self._done and kept and isinstance(value, WeightkitError):
+            value.message += f"; the finished files are kept for --resume in {self.path}"
+        if not self._done and not kept and self._is_ours():
             _remove(self.path)
         if self._lock >= 0:
             os.close(self._lock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -185,22 +186,26 @@ class _Making:
             write_beside(path, side.content.encode(), force=self.how.force)
 
     def carry(self, name: str, nbytes: int) -> None:
+        """Copy a small file as it is, and compare."""
         path = os.path.join(self.place.path, name)
         with os_errors(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
+            if os.path.exists(path):  # of the run that is resumed
+                os.unlink(path)
         with Source(os.path.join(self.plan.source, name)) as source:
             if source.size != nbytes:
-                raise source.error(
-                    "WK012", "the file changed since it was planned", kind=AccessError
-                )
-            held = source.pread(0, nbytes)
+                message = "the file changed since it was planned"
+                raise source.error("WK012", message, kind=AccessError)
+            with closing(Out(path, nbytes, lambda _: None)) as out:
+                out.send(source, 0, nbytes, 0)
+                out.sync()
+                at = 0
+                for piece in source.chunks(0, nbytes if self.how.verify else 0):
+                    if out.read(at, len(piece)) != piece:
+                        message = "what was written is not what was read"
+                        raise VerifyError(message, path=path, code="WK670", offset=at)
+                    at += len(piece)
             source.check_unchanged()
-        write_whole(path, held)
-        if self.how.verify:
-            with Source(path) as copy:
-                if copy.size != nbytes or copy.pread(0, nbytes) != held:
-                    message = "what was written is not what was read"
-                    raise VerifyError(message, path=path, code="WK670")
 
     def conversion(self) -> Conversion:
         complete = len(self.digests) == sum(
