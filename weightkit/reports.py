@@ -408,6 +408,10 @@ CHANGES = (
 """What can have become of a tensor, in the order that reports list it; docs/diff.md."""
 
 
+SETTINGS = ("metadata", "template", "config", "tokenizer")
+"""Kinds of difference beside the tensors."""
+
+
 class Delta(NamedTuple):
     """How far the values of B are from those of A, in float64.
 
@@ -493,6 +497,14 @@ class SettingChange(NamedTuple):
     a: Any
     b: Any
 
+    @property
+    def kind(self) -> str:
+        """One of :data:`SETTINGS`."""
+        place = self.place.rpartition("/")[2]
+        known = {"metadata": "metadata", "chat template": "template"}.get(place)
+        tokenizer = place.startswith(("tokenizer", "vocab", "merges", "added_tokens"))
+        return known or ("tokenizer" if tokenizer else "config")
+
 
 @dataclass(frozen=True, slots=True)
 class DiffSide:
@@ -528,3 +540,13 @@ class Diff:
     """Kinds of difference that do not count."""
     notes: tuple[str, ...] = ()
     """What was not compared, and why."""
+
+    @property
+    def verdict(self) -> str:
+        """same, differ, or unknown where all that is not the same could not be compared."""
+        kinds = {change.kind for change in self.changes}
+        kinds |= {setting.kind for setting in self.settings}
+        kinds -= set(self.ignored)
+        if not kinds:
+            return "same"
+        return "unknown" if kinds == {UNKNOWN_CHANGE} else "differ"

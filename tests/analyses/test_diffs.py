@@ -498,7 +498,8 @@ def test_values_that_the_file_does_not_hold(tmp_path: Path) -> None:
         "unknown",
         "the file does not hold the values",
     )
-    assert command.status(report) == 3
+    assert (report.verdict, command.status(report)) == ("unknown", 3)
+    assert diff(tmp_path / "a.pt", tmp_path / "b.pt", ignore={"unknown"}).same
     torch.save({"w": torch.ones(3), "v": torch.zeros(2)}, tmp_path / "b.pt")
     assert command.status(diff(tmp_path / "a.pt", tmp_path / "b.pt")) == 1
 
@@ -575,6 +576,8 @@ def test_configs_and_templates(tmp_path: Path) -> None:
     assert ("tokenizer_config.json", "chat_template") not in found
     assert diff(a, b, ignore={"config", "template", "tokenizer"}).same
     assert not diff(a, b, ignore={"config", "template"}).same
+    assert {item.kind for item in report.settings} == {"config", "template", "tokenizer"}
+    assert (report.verdict, command.status(report)) == ("differ", 1)
     assert diff(a, a).settings == ()
 
 

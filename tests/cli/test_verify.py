@@ -413,6 +413,12 @@ def test_damage_in_a_hub_cache(hub: Path) -> None:
     ]
 
 
+def test_extra_files_of_a_hub_cache_may_be_allowed(hub: Path) -> None:
+    (hub / "snapshots" / ("c" * 40) / "notes.txt").touch()
+    assert verify(hub).exit_code == 1
+    assert verify(hub, "--allow-extra").exit_code == 0
+
+
 def test_no_hub_cache(folder: Path) -> None:
     assert verify("--hub", folder).exit_code == 3
 

@@ -31,9 +31,9 @@ from weightkit.reports import (
     CHANGES,
     REMOVED,
     SAME,
+    SETTINGS,
     Diff,
     DiffSide,
-    SettingChange,
     TensorChange,
     TensorSide,
 )
@@ -41,9 +41,8 @@ from weightkit.text import natural
 
 FEW = 3
 """Tensors of one type and shape: an embedding and a head, but not what every layer has."""
-SETTINGS = ("metadata", "template", "config", "tokenizer")
-"""Kinds of difference beside the tensors that ``ignore`` takes."""
 IGNORABLE = (*CHANGES[1:], *SETTINGS)
+"""Kinds of difference that ``ignore`` takes."""
 
 
 class Place(NamedTuple):
@@ -86,7 +85,7 @@ def diff(
         a=_side(a, mine),
         b=_side(b, theirs),
         compared=compared,
-        same=not counted and all(_setting_kind(item) in ignore for item in settings),
+        same=not counted and all(item.kind in ignore for item in settings),
         kinds={kind: kinds[kind] for kind in CHANGES},
         delta=merged(changes) if compared == VALUES else None,
         looks_like=likeness.looks_like(changes),
@@ -150,13 +149,6 @@ def _copies(items: Sequence[Item], side: Mapping[str, Item]) -> dict[str, str]:
 def _side(checkpoint: Checkpoint, items: Mapping[str, Item]) -> DiffSide:
     nbytes = sum(item.info.nbytes for item in items.values())
     return DiffSide(checkpoint.path, checkpoint.format, len(items), nbytes)
-
-
-def _setting_kind(change: SettingChange) -> str:
-    place = change.place.rpartition("/")[2]
-    if place in ("metadata", "chat template"):
-        return "template" if place == "chat template" else place
-    return "tokenizer" if place.startswith(("tokenizer", "vocab", "merges", "added")) else "config"
 
 
 def _layer(change: TensorChange) -> str:

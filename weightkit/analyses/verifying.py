@@ -104,7 +104,9 @@ def in_hub_cache(path: str) -> str:
     return snapshot if hub_blobs(os.path.realpath(snapshot)) else ""
 
 
-def against_blobs(path: str, *, jobs: int = 0, tick: Tick = lambda nbytes: None) -> Verification:
+def against_blobs(
+    path: str, *, allow_extra: bool = False, jobs: int = 0, tick: Tick = lambda nbytes: None
+) -> Verification:
     """Hold a hub cache's files against the digests that their blobs are named by.
 
     A blob is called by its SHA-256, or by git's SHA-1 for small files. A file that is no link to
@@ -122,7 +124,7 @@ def against_blobs(path: str, *, jobs: int = 0, tick: Tick = lambda nbytes: None)
         if os.path.islink(where) and re.fullmatch("[0-9a-f]{40}(?:[0-9a-f]{24})?", blob):
             wanted[name] = {_BLOB[len(blob)]: blob}
     found = differences(snapshot, names, wanted, {}, jobs, tick, False, refused)
-    return verdict(path, "hub cache", snapshot, len(wanted), found, False)
+    return verdict(path, "hub cache", snapshot, len(wanted), found, allow_extra)
 
 
 def same_content(

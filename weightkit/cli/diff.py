@@ -128,10 +128,8 @@ def command(
 
 def status(report: Diff) -> int:
     """0 same, 1 differ, 3 where all that is not the same could not be read."""
-    if report.same:
-        return boundary.FINE
-    kinds = {item.kind for item in report.changes} - set(report.ignored)
-    return boundary.UNREAD if kinds == {"unknown"} else boundary.VERDICT
+    statuses = {"same": boundary.FINE, "differ": boundary.VERDICT, "unknown": boundary.UNREAD}
+    return statuses[report.verdict]
 
 
 def _textconv(path: str, jobs: int, output: options.Output) -> int:

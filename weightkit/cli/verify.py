@@ -123,7 +123,9 @@ def command(
                 return _same_content(path, same_content, choosing, jobs, display.tick)
             own = os.path.exists(verifying.default_manifest(path))
             if hub or (manifest is None and not own and verifying.in_hub_cache(path)):
-                return verifying.against_blobs(path, jobs=jobs, tick=display.tick)
+                return verifying.against_blobs(
+                    path, allow_extra=allow_extra, jobs=jobs, tick=display.tick
+                )
             return verifying.against_manifest(path, manifest or "", **extra, tick=display.tick)
 
     hint = "make a manifest with weightkit checksum --manifest, or see weightkit verify --help"

@@ -50,7 +50,7 @@ def to_json(report: Diff, wish: Wish) -> dict[str, Any]:
 
 def to_blocks(report: Diff, wish: Wish) -> Iterator[Block]:
     """The verdict, what it looks like, tables by component and layer, then what differs."""
-    verdict = "differ" if not report.same else "same headers" if _headers(report) else "same"
+    verdict = f"{report.verdict} headers" if _headers(report) and report.same else report.verdict
     yield Title(f"{report.a.path} → {report.b.path}", verdict)
     yield Facts([row for row in _facts(report) if text(row[1])])
     if report.changes:
@@ -74,7 +74,7 @@ def _headers(report: Diff) -> bool:
 def _facts(report: Diff) -> Iterator[tuple[str, Cell]]:
     yield "A", _side(report.a)
     yield "B", _side(report.b)
-    yield "compared", report.compared + (", nothing was read" if _headers(report) else "")
+    yield "compared", report.compared + (", no values were read" if _headers(report) else "")
     counts = [
         f"{report.kinds[kind]:,} {_word(kind, report)}" for kind in CHANGES if report.kinds[kind]
     ]
