@@ -1,9 +1,9 @@
 """Writing a checkpoint in another form: plan, write beside, read back, rename.
 
-    plan    pure: what each tensor becomes, what would be lost          planning, naming, losses
-    write   tensors' bytes into their places, on all cores              moving
-    check   the same bytes again, by our reader and the official one    checking
-    place   one rename; dead temporary files go                         places
+    plan    pure: what each tensor becomes, what would be lost    planning, steps, shelving, losses
+    write   tensors' bytes into their places, on all cores        moving, out
+    check   the same bytes again, also by the official reader     checking
+    place   one rename; dead temporary files go                   places
 
 ``convert`` does all of it; the modules are for whoever wants a part.
 """

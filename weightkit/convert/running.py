@@ -12,7 +12,8 @@ from operator import add
 from weightkit.analyses.digests import checkpoint_digest
 from weightkit.convert import losses
 from weightkit.convert.checking import check_file
-from weightkit.convert.moving import Mover, Out, Tensor, Tick
+from weightkit.convert.moving import Mover, Tensor, Tick
+from weightkit.convert.out import Out
 from weightkit.convert.places import (
     Place,
     check_beside,

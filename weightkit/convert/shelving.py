@@ -1,0 +1,137 @@
+"""Which file of the target each tensor goes into, what the files are called and say of themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from weightkit.analyses.digests import ALIASES
+from weightkit.convert import losses as lossy
+from weightkit.convert.naming import shard_name, stem_of
+from weightkit.convert.targets import TIED_BY_METADATA, TIED_BY_STORAGE, Target
+from weightkit.convert.wishes import Wish
+from weightkit.opening import Checkpoint
+from weightkit.plans import PlannedFile, Step, Text
+from weightkit.tensors import Extent, TensorInfo
+
+
+def files_of(
+    checkpoint: Checkpoint,
+    prefix: str,
+    steps: Sequence[Step],
+    metadata: Mapping[str, str],
+    wish: Wish,
+    target: Target,
+    folder: bool,
+) -> tuple[list[PlannedFile], list[Text]]:
+    """The weight files of one checkpoint, and their index if there are several."""
+    shards = [*_shards(steps, wish.shard_nbytes)]
+    stem = stem_of(checkpoint, target)
+    where = prefix
+    if prefix and os.path.splitext(prefix)[1]:  # a slice or member that is a file itself
+        where, name = os.path.split(prefix)
+        stem = os.path.splitext(name)[0]
+    files = []
+    for number, shard in enumerate(shards, 1):
+        name = shard_name(stem, _suffix(target, checkpoint), number, len(shards))
+        held = _with_ties(metadata, shard, target)
+        tensors = _target_tensors(shard, target)
+        files.append(
+            PlannedFile(
+                os.path.join(where, name) if folder else "",
+                tuple(shard),
+                tuple(sorted(held.items())),
+                tensors,
+                target.layout(tensors, held, wish.as_bytes),
+            )
+        )
+    if len(files) == 1:
+        return files, []
+    index = os.path.join(where, f"{stem}{_suffix(target, checkpoint)}.index.json")
+    return files, [Text(index, _index(files))]
+
+
+def _suffix(target: Target, checkpoint: Checkpoint) -> str:
+    return ".bin" if target.name == "pytorch" else target.suffixes[0]
+
+
+def _shards(steps: Sequence[Step], limit: int | None) -> Iterator[list[Step]]:
+    """Runs of tensors, in their order, of at most ``limit`` bytes (or of one larger tensor)."""
+    shard: list[Step] = []
+    have = 0
+    for step in steps:
+        if limit and shard and have + step.nbytes > limit:
+            yield shard
+            shard, have = [], 0
+        shard.append(step)
+        have += step.nbytes
+    yield shard
+
+
+def _index(files: Sequence[PlannedFile]) -> str:
+    """As transformers writes it."""
+    places = {step.name: os.path.basename(file.name) for file in files for step in file.steps}
+    total = sum(step.nbytes for file in files for step in file.steps)
+    held = {"metadata": {"total_size": total}, "weight_map": places}
+    return json.dumps(held, indent=2, sort_keys=True) + "\n"
+
+
+def _target_tensors(steps: Sequence[Step], target: Target) -> tuple[TensorInfo, ...]:
+    """The tensors of a target file as its writer sees them: all steps, then the tied names."""
+    found = [
+        TensorInfo(
+            step.name,
+            step.dtype,
+            step.shape,
+            Extent(0, number, step.nbytes),
+            "little",
+            None,
+            str(number),
+        )
+        for number, step in enumerate(steps)
+    ]
+    if target.ties == TIED_BY_STORAGE:
+        found += [
+            found[number]._replace(name=tie)
+            for number, step in enumerate(steps)
+            for tie in step.ties
+        ]
+    return tuple(found)
+
+
+# What they say of themselves
+
+
+def metadata_of(
+    checkpoint: Checkpoint, steps: Sequence[Step], wish: Wish, target: Target
+) -> dict[str, str]:
+    """The metadata that is kept, without the record of ties."""
+    if not target.metadata:
+        return {}
+    first = checkpoint.files[0]
+    kind = first.format
+    kept = {key: value for key, value in first.notes.items() if key != ALIASES}
+    if kind != "pytorch":
+        lost = {*lossy.lost_metadata(kind, first.metadata, target)}
+        names = {step.info.name for step in steps}
+        for key, value in first.metadata.items():
+            alias = isinstance(value, str) and value in names and key != "format"
+            if key not in lost and key != ALIASES and not (alias and kind == "safetensors"):
+                kept[_key(kind, key)] = value if isinstance(value, str) else json.dumps(value)
+    if kind != target.name == "safetensors":
+        kept.setdefault("format", "pt")
+    return {**kept, **dict(wish.metadata)}
+
+
+def _key(kind: str, key: str) -> str:
+    return key if kind == "safetensors" else f"{kind}.{key}"
+
+
+def _with_ties(
+    metadata: Mapping[str, str], steps: Iterable[Step], target: Target
+) -> dict[str, str]:
+    ties = {alias: step.name for step in steps for alias in step.ties}
+    if not ties or target.ties != TIED_BY_METADATA:
+        return dict(metadata)
+    return {**metadata, ALIASES: json.dumps(dict(sorted(ties.items())))}
