@@ -167,20 +167,28 @@ def _to_scale(codes: Array, _: Array, __: int, out: Array) -> None:
 # From f64
 
 
-def _through_odd(narrow: Rounder, codes: Array, _: Array, __: int, out: Array) -> None:
-    _rounded(narrow, to_odd(codes.view(np.float64)), out)
+def _through_odd(narrow: Rounder, codes: Array, held: Array, _: int, out: Array) -> None:
+    np.bitwise_and(codes, np.uint64((1 << 63) - 1), out=held)
+    odd = to_odd(held)
+    highest = int(odd.max())
+    signed = room("signed", len(codes), np.uint32)
+    np.bitwise_and(codes.view("<u4")[1::2], ~MAGNITUDE, out=signed)
+    signed |= odd
+    narrow(signed, odd, highest, out)
 
 
-def to_odd(values: Array) -> Array:
-    """f64 to the codes of f32, rounded to odd: what is cut off leaves a 1 in the last place.
+def to_odd(held: Array) -> Array:
+    """Magnitudes as codes of f64 to those of f32, rounded to odd: a rest leaves a 1 in the last place.
 
     Rounding the result to 22 bits or fewer is rounding the values themselves (Boldo and
     Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
     """
+    values = held.view(np.float64)
+    near, back = room("near", len(held), np.float32), room("back", len(held), np.float64)
     with np.errstate(all="ignore"):
-        near = values.astype(np.float32)
-        back = near.astype(np.float64)
+        np.copyto(near, values, casting="unsafe")
+        np.copyto(back, near)
         codes = near.view(np.uint32)
-        codes -= np.abs(back) > np.abs(values)
+        codes -= back > values
         codes |= back != values
     return codes
