@@ -678,3 +678,37 @@ def test_a_refused_cast_keeps_no_shards(tmp_path: Path) -> None:
         convert(source, tmp_path / "out", wish)
     assert caught.value.code == "WK650"
     assert os.listdir(tmp_path) == [source.name]
+
+
+def hub_cache(tmp_path: Path) -> Path:
+    """A model folder of a hub cache: the snapshot's files are links to blobs."""
+    model = tmp_path / "models--a--b"
+    snapshot = model / "snapshots/0123"
+    snapshot.mkdir(parents=True)
+    (model / "blobs").mkdir()
+    for number, path in enumerate(sorted(LLAMA.iterdir())):
+        (model / f"blobs/{number}").write_bytes(path.read_bytes())
+        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
+    return model
+
+
+def test_a_hub_cache_becomes_a_folder_of_files(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    convert(hub_cache(tmp_path), target)
+    assert sorted(os.listdir(target)) == ["config.json", "model.safetensors"]
+    assert not (target / "config.json").is_symlink()
+
+
+def test_links_that_leave_the_folder_are_followed_on_request_only(tmp_path: Path) -> None:
+    source = tmp_path / "model"
+    source.mkdir()
+    torch.save({"w": torch.ones(3)}, source / "pytorch_model.bin")
+    (tmp_path / "secret.json").write_text("{}")
+    (source / "config.json").symlink_to("../secret.json")
+    target = tmp_path / "out"
+    with pytest.raises(FormatError) as caught:
+        convert(source, target)
+    assert caught.value.code == "WK620"
+    assert not target.exists()
+    convert(source, target, follow_symlinks=True)
+    assert (target / "config.json").read_text() == "{}"

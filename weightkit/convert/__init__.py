@@ -52,9 +52,9 @@ def plan(
     wish = wish or Wish()
     where = os.fspath(target)
     with open_checkpoint(source, key=wish.key, **opening) as checkpoint:
-        return planning.plan(
-            checkpoint, where, wish, folder=is_folder(checkpoint.path, where, wish)
-        )
+        follow = bool(opening.get("follow_symlinks"))
+        folder = is_folder(checkpoint.path, where, wish)
+        return planning.plan(checkpoint, where, wish, folder=folder, follow=follow)
 
 
 def convert(
@@ -92,9 +92,9 @@ def convert(
         if wish.provenance:
             metadata = (*provenance.provenance(checkpoint, wish), *wish.metadata)
             wish = replace(wish, metadata=metadata)
-        made = planning.plan(
-            checkpoint, where, wish, folder=is_folder(checkpoint.path, where, wish)
-        )
+        follow = bool(opening.get("follow_symlinks"))
+        folder = is_folder(checkpoint.path, where, wish)
+        made = planning.plan(checkpoint, where, wish, folder=folder, follow=follow)
         checkpoint = checkpoint.without_programs()  # they were judged; make room
         expect(made.nbytes)
         done = run(made, checkpoint, how, [receipt] if receipt else [])

@@ -27,7 +27,7 @@ _PRIVATE = re.compile(r"(^|/)(\.git|\.cache|__pycache__)(/|$)|(^|/)\.[^/]*\.weig
 
 
 def carried_files(
-    checkpoint: Checkpoint, planned: Sequence[PlannedFile]
+    checkpoint: Checkpoint, planned: Sequence[PlannedFile], follow: bool = False
 ) -> tuple[tuple[Carried, ...], tuple[str, ...]]:
     """The files that are copied as they are, and the names of those that are not."""
     if not os.path.isdir(checkpoint.path):
@@ -35,7 +35,7 @@ def carried_files(
     taken = {os.path.realpath(path) for path in _weight_paths(checkpoint)}
     made = {item.name for item in planned}
     carried, left = [], []
-    for name in names_below(checkpoint.path):
+    for name in names_below(checkpoint.path, follow):
         path = os.path.join(checkpoint.path, name)
         if os.path.realpath(path) in taken or _PRIVATE.search(name):
             continue

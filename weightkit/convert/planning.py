@@ -39,20 +39,28 @@ PIECES = 48 << 20
 GATHERS = 160 << 20
 
 
-def plan(checkpoint: Checkpoint, target: str, wish: Wish, *, folder: bool = False) -> Plan:
+def plan(
+    checkpoint: Checkpoint,
+    target: str,
+    wish: Wish,
+    *,
+    folder: bool = False,
+    follow: bool = False,
+) -> Plan:
     """What converting ``checkpoint`` to the path ``target`` will do.
 
-    ``folder`` asks for a folder of files instead of one. Raises PlanError for what cannot be done;
+    ``folder`` asks for a folder of files instead of one, ``follow`` for what links lead to outside of
+    the source. Raises PlanError for what cannot be done;
     what would be lost is in ``losses``, refused or accepted by whoever carries the plan out.
     """
     try:
-        return _plan(checkpoint, target, wish, folder)
+        return _plan(checkpoint, target, wish, folder, follow)
     except PlanError as error:
         error.path = error.path or checkpoint.path
         raise
 
 
-def _plan(checkpoint: Checkpoint, target: str, wish: Wish, folder: bool) -> Plan:
+def _plan(checkpoint: Checkpoint, target: str, wish: Wish, folder: bool, follow: bool) -> Plan:
     kind = target_of(target, wish.format or ("safetensors" if folder else ""))
     parts = [*_parts(checkpoint, "")]
     if not folder:
@@ -72,7 +80,7 @@ def _plan(checkpoint: Checkpoint, target: str, wish: Wish, folder: bool) -> Plan
         texts += index
     for item in lossy.trust(checkpoint):
         (lost if item.code == "WK648" else said).append(item)
-    carried, uncarried = carried_files(checkpoint, files) if folder else ((), ())
+    carried, uncarried = carried_files(checkpoint, files, follow) if folder else ((), ())
     said += [*_left_out("WK647", "left out", left, checkpoint)]
     said += [*_left_out("WK646", "not carried over", uncarried, checkpoint)]
     made = Plan(
