@@ -54,6 +54,7 @@ class Scenario:
         elif self.old == "folder":
             (self.target / "below").mkdir(parents=True)
             (self.target / "below" / "old").write_bytes(b"old")
+            (self.target / "model-00001-of-00002.safetensors").write_bytes(b"old")
 
     def run(self, *, resume: bool = False) -> None:
         how = How(jobs=1, force=bool(self.old), resume=resume)

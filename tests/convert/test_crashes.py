@@ -373,6 +373,71 @@ def test_a_receipt_that_exists_is_said_before_anything_is_written(tmp_path: Path
     assert not (tmp_path / "target.safetensors").exists()
 
 
+# What --force does not take away
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("thesis.txt", "a folder of something else ('thesis.txt')"),
+        (".git/config", "a folder of something else ('.git')"),
+        ("below/model.safetensors", "a folder of something else ('below')"),
+    ],
+)
+def test_a_folder_of_something_else_is_not_replaced(name: str, said: str, tmp_path: Path) -> None:
+    source, target = saved(tmp_path / "source.bin"), tmp_path / "target"
+    path = target / name
+    path.parent.mkdir(parents=True)
+    path.write_text("precious")
+    if ".git" in name:
+        (target / "model.safetensors").write_text("old")
+    with pytest.raises(PlanError) as caught:
+        convert(source, target, how=How(force=True))
+    assert said in str(caught.value)
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("where", [".", "below"])
+def test_where_one_stands_is_not_replaced(where: str, tmp_path: Path, monkeypatch: Any) -> None:
+    source, target = saved(tmp_path / "source.bin"), tmp_path / "target"
+    (target / "below").mkdir(parents=True)
+    (target / "model.safetensors").write_text("old")
+    monkeypatch.chdir(target / where)
+    with pytest.raises(PlanError, match="where you are"):
+        convert(source, target, how=How(force=True))
+    assert (target / "model.safetensors").read_text() == "old"
+
+
+def test_standing_nowhere(tmp_path: Path, monkeypatch: Any) -> None:
+    source = saved(tmp_path / "source.bin")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(AccessError, match="No such file"):
+        convert(source, "target.safetensors")
+
+
+def test_an_empty_folder_is_replaced(tmp_path: Path) -> None:
+    source, target = saved(tmp_path / "source.bin"), tmp_path / "target"
+    target.mkdir()
+    convert(source, target, how=How(force=True))
+    assert [*target.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["out.gguf", "out.xyz", "out.ONNX"])
+def test_a_name_that_looks_like_another_format(name: str, tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin")
+    with pytest.raises(PlanError, match=r"is no format that is written .* end it with /") as caught:
+        convert(source, tmp_path / name)
+    assert caught.value.code == "WK667"
+    assert not (tmp_path / name).exists()
+    convert(source, f"{tmp_path / name}/")
+    assert (tmp_path / name).is_dir()
+    convert(source, tmp_path / "Llama-3.1-8B")
+    convert(source, tmp_path / "model.v2", Wish(format="npz", as_bytes=True))
+    assert (tmp_path / "model.v2").is_file()
+
+
 # The source changes
 
 

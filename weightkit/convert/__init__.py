@@ -24,14 +24,17 @@ def is_folder(source: str, target: str, wish: Wish) -> bool:
     """Whether ``target`` is to be a folder.
 
     It is one, or ends with ``/``; else a known suffix says that it is a file, and without one it is a
-    folder where the source is a folder, where shards are asked for or no format is named.
+    folder where the source is a folder, where shards are asked for or no format is named. Raises
+    PlanError WK667 for a name that looks like a file of another format.
     """
-    from weightkit.convert.targets import known_suffix
+    from weightkit.convert.targets import check_suffix, known_suffix
 
     if target.endswith(os.sep) or os.path.isdir(target):
         return True
     if known_suffix(target):
         return False
+    if not wish.format and not wish.shard_nbytes:
+        check_suffix(target)
     return os.path.isdir(source) or bool(wish.shard_nbytes) or not wish.format
 
 

@@ -18,11 +18,14 @@ from types import TracebackType
 from typing import Self
 
 from weightkit.errors import AccessError, PlanError, WeightkitError
+from weightkit.opening.folders import WEIGHTS
 from weightkit.source import os_errors
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 """``renameat2(2)``."""
+_PRECIOUS = (".git", ".hg", ".svn", ".dvc")
+"""What has a history; a folder with one is not replaced."""
 
 
 def check_target(target: str, sources: Sequence[str], *, folder: bool, force: bool) -> None:
@@ -42,9 +45,29 @@ def check_target(target: str, sources: Sequence[str], *, folder: bool, force: bo
         raise PlanError(f"the target is {kind}", path=target, code="WK667")
     if not force:
         raise PlanError("the target exists; --force replaces it", path=target, code="WK665")
-    if folder and not _can_exchange():
+    if folder:
+        _check_replaceable(target, real)
+
+
+def _check_replaceable(target: str, real: str) -> None:
+    """Raise PlanError for a folder that --force should not take away with all that is in it."""
+    names = os.listdir(real)
+    other = [name for name in names if name in _PRECIOUS]
+    if not any(_is_weights(name) for name in names):
+        other += names
+    message = ""
+    if _inside(os.getcwd(), real) or os.path.ismount(real):
+        message = "the target is where you are, or above it, or a disk; --force does not replace it"
+    elif other:
+        message = f"the target is a folder of something else ({other[0]!r}); remove it yourself"
+    elif not _can_exchange():
         message = "this system cannot exchange folders; remove the target yourself"
+    if message:
         raise PlanError(message, path=target, code="WK667")
+
+
+def _is_weights(name: str) -> bool:
+    return name.lower().endswith((*WEIGHTS, ".index.json")) or name == "model_index.json"
 
 
 def _check_apart(target: str, real: str, source: str, folder: bool) -> None:

@@ -55,11 +55,12 @@ def run(plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = ()
     losses.refuse(plan.losses, plan.accepted, plan.source)
     sources = [source for part in checkpoints(checkpoint) for source in part.sources]
     paths = [plan.source, *(source.path for source in sources)]
-    check_target(plan.target, paths, folder=plan.folder, force=how.force)
-    check_space(plan.target, plan.nbytes)
     side = [plan.sidecar.name] if plan.sidecar is not None and not _sidecar_inside(plan) else []
-    for number, path in enumerate([*beside, *side]):
-        check_beside(path, [*paths, plan.target, *beside[:number]], force=how.force)
+    with os_errors(plan.target):
+        check_target(plan.target, paths, folder=plan.folder, force=how.force)
+        check_space(plan.target, plan.nbytes)
+        for number, path in enumerate([*beside, *side]):
+            check_beside(path, [*paths, plan.target, *beside[:number]], force=how.force)
     with Place(
         plan.target, plan.digest, folder=plan.folder, force=how.force, resume=how.resume
     ) as place:

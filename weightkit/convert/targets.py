@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -75,6 +76,7 @@ TARGETS = {
         ),
     ]
 }
+_SUFFIX = re.compile(r"\.[a-z][a-z0-9_]{1,11}", re.IGNORECASE)
 _SPELT = {"pt": "pytorch", "pth": "pytorch", "bin": "pytorch", "torch": "pytorch", "numpy": "npz"}
 
 
@@ -100,6 +102,14 @@ def known_suffix(path: str) -> bool:
     """Whether the suffix of ``path`` names a format that can be written."""
     suffix = os.path.splitext(path)[1].lower()
     return any(suffix in row.suffixes for row in TARGETS.values())
+
+
+def check_suffix(path: str) -> None:
+    """Raise PlanError WK667 for a suffix that looks like a format's: ``.gguf``, not ``.1-8B``."""
+    suffix = os.path.splitext(path)[1]
+    if _SUFFIX.fullmatch(suffix):
+        message = f"{suffix} is no format that is written{_known()}; for a folder end it with /"
+        raise PlanError(message, path=path, code="WK667")
 
 
 def _known() -> str:
