@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Any
 
 from weightkit.analyses.folding import Fold
 from weightkit.analyses.kinds import BIAS, PARAMETER
@@ -189,34 +191,35 @@ def rows(
 ) -> tuple[TensorRow, ...]:
     """Every tensor, in the order of the files."""
     first = {tensor.name: group[0].name for group in tied for tensor in group[1:]}
-    found = {row.name: row for item in counted for row in _rows(item, files, first)}
-    return tuple(found[tensor.name] for tensor in tensors)
+    found = {row[0]: row for item in counted for row in _rows(item, files, first)}
+    return tuple([found[tensor[0]] for tensor in tensors])
 
 
 def _rows(
     item: Counted, files: Sequence[FileIndex], tied: Mapping[str, str]
 ) -> Iterator[TensorRow]:
+    """By columns, most of which are the same for all members: there may be a hundred thousand."""
     kin, fold = item.kin, item.fold
-    nowhere: list[int | None] = [None] * len(fold.members)
-    layers = nowhere if kin.layer is None else fold.column_of(kin.layer)
-    experts = nowhere if kin.expert is None else fold.column_of(kin.expert)
+    members, nbytes = fold.members, fold.dtype.nbytes_of(fold.numel)
+    names = [tensor[0] for tensor in members]
+    paths = {at: file.path for at, file in enumerate(files)}
     unknown = item.parameters is None and kin.kind in (PARAMETER, BIAS)
-    for tensor, layer, expert in zip(fold.members, layers, experts, strict=True):
-        yield TensorRow(
-            tensor.name,
-            tensor.dtype.name,
-            tensor.shape,
-            None if unknown else logical(item),
-            tensor.nbytes,
-            _path(tensor, files),
-            tensor.data.offset,
-            kin.component,
-            kin.region,
-            layer,
-            expert,
-            kin.kind,
-            tied.get(tensor.name, ""),
-            tensor.layout,
-            kin.expert_role,
-            f"{kin.rule}; {item.why}" if item.why else kin.rule,
-        )
+    columns: tuple[Iterable[Any], ...] = (
+        names,
+        repeat(fold.dtype.name),
+        repeat(fold.shape),
+        repeat(None if unknown else logical(item)),
+        [tensor.nbytes if tensor[8] else nbytes for tensor in members],
+        [paths.get(tensor[3][0], "") for tensor in members],
+        [tensor[3][1] for tensor in members],
+        repeat(kin.component),
+        repeat(kin.region),
+        repeat(None) if kin.layer is None else fold.column_of(kin.layer),
+        repeat(None) if kin.expert is None else fold.column_of(kin.expert),
+        repeat(kin.kind),
+        [tied.get(name, "") for name in names] if tied else repeat(""),
+        repeat(fold.layout),
+        repeat(kin.expert_role),
+        repeat(f"{kin.rule}; {item.why}" if item.why else kin.rule),
+    )
+    return map(TensorRow._make, zip(*columns, strict=False))

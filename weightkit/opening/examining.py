@@ -215,9 +215,10 @@ class _Examiner:
         """The members of a torch archive that torch's own format does not explain."""
         from weightkit.formats import pytorch
 
-        strangers = (m for m in _files(archive) if not pytorch.explains(m.name))
+        others = [m for m in pytorch.others(archive) if not m.is_directory]
+        strangers = (m for m in others if not pytorch.explains(m.name))
         found = self.inside(self.readers(strangers, archive, faults))
-        code = (m for m in _files(archive) if pytorch.is_code(m.name))
+        code = (m for m in others if pytorch.is_code(m.name))
         return (
             *(part for part in found if part.format),
             *(

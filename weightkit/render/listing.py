@@ -98,6 +98,8 @@ def _row(row: TensorRow, several: bool) -> Sequence[Cell]:
 def _remark(row: TensorRow) -> str:
     layout = "" if row.layout == "strided" else row.layout
     kind = "" if row.kind in ("parameter", "bias") else row.kind
+    if not (layout or kind or row.tied_to):
+        return ""
     return joined([layout, kind, f"tied to {row.tied_to}" if row.tied_to else ""])
 
 

@@ -16,6 +16,7 @@ from weightkit.formats.pytorch.zipped import (
     examine_zip,
     explains,
     is_code,
+    others,
 )
 from weightkit.source import Reader
 
@@ -31,6 +32,7 @@ __all__ = [
     "examine_zip",
     "explains",
     "is_code",
+    "others",
 ]
 
 NAME = "pytorch"

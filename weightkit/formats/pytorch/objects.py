@@ -250,7 +250,7 @@ def _pairs(place: _Place, items: list[Any]) -> list[_Place]:
             for key, value in zip(items[::2], items[1::2], strict=False)
         ]
     return [
-        _Place((*path, key_of(key)), value, role)
+        _Place._make(((*path, key_of(key)), value, role, False))
         for key, value in zip(items[::2], items[1::2], strict=False)
     ]
 
@@ -291,7 +291,7 @@ def _named(
         if name in seen:
             faults.add("WK324", f"two tensors are named {name!r}", start, tensor=name)
         seen.add(name)
-        yield TensorInfo(name, *info[1:])
+        yield TensorInfo._make((name, *info[1:]))
 
 
 _Set = tuple[str, str, int, list[tuple[Path, TensorInfo]]]

@@ -75,8 +75,8 @@ def _nbytes(dtype: DType, numel: object) -> int:
     return dtype.nbytes_of(numel)
 
 
-Place = Callable[[Declared], tuple[Extent, int] | None]
-"""Where a container keeps a root record, and how many bytes it has; None if it has none."""
+Place = Callable[[str], Extent | None]
+"""Where a container keeps the record of a root key; None if it has none."""
 
 
 def are_whole(program: Program, nbytes_of: Callable[[str], int | None]) -> bool:
@@ -113,14 +113,15 @@ def locate(program: Program, place: Place, faults: Faults) -> dict[str, Storage]
     """The storages of ``program`` by key; a record that is missing or of another size is a fault."""
     found: dict[str, Storage] = {}
     for item in declared(program, faults):
-        record = place(item)
-        where, nbytes = record if record is not None else (NOWHERE, 0)
-        if record is None:
-            faults.add("WK320", f"no record for storage {item.root!r}", item.offset)
-        elif nbytes != item.root_nbytes:
-            message = f"storage {item.root!r} has {item.root_nbytes} bytes, its record {nbytes}"
-            faults.add("WK321", message, item.offset)
-        if item.start and where.encoding != ABSENT:
-            where = where._replace(offset=where.offset + item.start, nbytes=item.nbytes)
-        found[item.key] = Storage(item.key, item.dtype, item.nbytes, where)
+        key, root, dtype, root_nbytes, start, nbytes, offset = item
+        where = place(root)
+        if where is None:
+            faults.add("WK320", f"no record for storage {root!r}", offset)
+            where = NOWHERE
+        elif where.nbytes != root_nbytes:
+            message = f"storage {root!r} has {root_nbytes} bytes, its record {where.nbytes}"
+            faults.add("WK321", message, offset)
+        if start and where.encoding != ABSENT:
+            where = where._replace(offset=where.offset + start, nbytes=nbytes)
+        found[key] = Storage(key, dtype, nbytes, where)
     return found

@@ -16,7 +16,7 @@ from weightkit.findings import Examination
 from weightkit.formats.pytorch.arrays import array_dtype
 from weightkit.formats.pytorch.objects import collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
-from weightkit.formats.pytorch.storages import Declared, declared, locate
+from weightkit.formats.pytorch.storages import declared, locate
 from weightkit.formats.pytorch.tensors import Malformed, Tensors
 from weightkit.formats.pytorch.values import integers, name_of, pairs_of, text_of
 from weightkit.formats.pytorch.zipped import note_stream
@@ -137,11 +137,11 @@ def _fact(root: Any, name: str) -> Any:
 
 def _records(
     source: Reader, data: Program, keys: Program, byteorder: str, faults: Faults
-) -> dict[str, tuple[Extent, int]]:
+) -> dict[str, Extent]:
     """Where each storage's bytes are: one behind the other, in the order of the keys."""
     sizes = {item.root: item.dtype.nbytes / item.dtype.items for item in declared(data, Faults(""))}
     cursor = Cursor(source, keys.end, "<" if byteorder == "little" else ">")
-    found: dict[str, tuple[Extent, int]] = {}
+    found: dict[str, Extent] = {}
     for key in keys.root if type(keys.root) is list else []:
         name = str(key) if isinstance(key, Text) else ""
         if name not in sizes:
@@ -153,7 +153,7 @@ def _records(
         nbytes = int(numel * sizes[name])
         start = cursor.position
         cursor.skip(nbytes, f"storage {name!r}", "WK321")
-        found[name] = source.extent(start, nbytes), nbytes
+        found[name] = source.extent(start, nbytes)
     if cursor.remaining:
         message = f"{cursor.remaining} bytes follow the last storage"
         faults.add("WK310", message, cursor.position)
@@ -163,15 +163,12 @@ def _records(
 def _index(
     source: Reader,
     program: Program,
-    records: dict[str, tuple[Extent, int]],
+    records: dict[str, Extent],
     container: str,
     byteorder: str,
     faults: Faults,
 ) -> FileIndex:
-    def place(item: Declared) -> tuple[Extent, int] | None:
-        return records.get(item.root)
-
-    storages = locate(program, place, faults)
+    storages = locate(program, records.get, faults)
     found = collect(program, Tensors(REBUILDS, storages, source, byteorder), faults)
     return FileIndex(
         source.path,

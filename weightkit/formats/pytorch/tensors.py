@@ -55,6 +55,7 @@ class Tensors:
         self.reader = reader
         self.byteorder = byteorder
         self._seen: dict[Global, Rebuild | None] = {}
+        self._spreads: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[bool, int]] = {}
 
     def rebuild(self, call: Call) -> TensorInfo | None:
         """The tensor that ``call`` would make, or None if it makes something else.
@@ -82,11 +83,12 @@ class Tensors:
         memory = self.storage(storage)
         dtype = dtype or memory.dtype
         shape, strides = integers(size), integers(stride)
-        if len(shape) != len(strides):
-            raise Malformed(f"{len(shape)} sizes, but {len(strides)} strides")
-        if type(offset) is not int or offset < 0 or min((*shape, *strides), default=0) < 0:
-            raise Malformed("a negative size, stride or offset")
-        contiguous, span = _layout(shape, strides)
+        if type(offset) is not int or offset < 0:
+            raise Malformed("a negative offset")
+        spread = self._spreads.get((shape, strides))
+        if spread is None:  # a model has thousands of tensors and dozens of shapes
+            spread = self._spreads[shape, strides] = _spread(shape, strides)
+        contiguous, span = spread
         start, nbytes = dtype.nbytes_of(offset), dtype.nbytes_of(span)
         if start + nbytes > memory.nbytes:
             raise OutsideStorage(
@@ -143,8 +145,12 @@ def _unseen(_: Tensors, __: Call) -> None:
     return None
 
 
-def _layout(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[bool, int]:
+def _spread(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[bool, int]:
     """Whether the elements lie in row-major order without gaps, and how many they span."""
+    if len(shape) != len(strides):
+        raise Malformed(f"{len(shape)} sizes, but {len(strides)} strides")
+    if min((*shape, *strides), default=0) < 0:
+        raise Malformed("a negative size or stride")
     expected = 1
     contiguous = True
     span = 1

@@ -17,7 +17,7 @@ from weightkit.errors import WeightkitError
 from weightkit.findings import Examination
 from weightkit.formats.pytorch.objects import Collected, collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
-from weightkit.formats.pytorch.storages import Declared, are_whole, locate
+from weightkit.formats.pytorch.storages import are_whole, locate
 from weightkit.formats.pytorch.tensors import Tensors
 from weightkit.machine import LIMITS, read_program
 from weightkit.programs import Program
@@ -43,6 +43,15 @@ _OWN = re.compile(
     r"^[^/]*/(data\.pkl|constants\.pkl|version|byteorder|\.format_version|\.storage_alignment"
     r"|weightkit\.json|(data|constants|code|\.data)/.*)$"
 )
+
+
+_is_storage = re.compile(r"[^/]*/data/[0-9]+").fullmatch
+"""What nearly all members are: told apart first, because there may be tens of thousands."""
+
+
+def others(archive: Zip) -> list[ZipMember]:
+    """Every member that some reader may see and that is no storage by its name."""
+    return [m for m in (*archive.members, *archive.hidden) if not _is_storage(m.name)]
 
 
 def explains(name: str) -> bool:
@@ -108,6 +117,7 @@ class _Archive:
         self.values: dict[str, object] = {}
         self.listing = True
         self.of_module = False
+        self.others = others(archive)
 
     def index(self) -> FileIndex | None:
         """Read all pickles, then the tensors of the main one."""
@@ -141,7 +151,7 @@ class _Archive:
         )
 
     def read_pickles(self) -> None:
-        for member in (*self.archive.members, *self.archive.hidden):
+        for member in self.others:
             if not member.name.endswith(_PICKLES) or member.is_directory:
                 continue
             reader = self.reader(member)
@@ -166,7 +176,7 @@ class _Archive:
         if not self.listing and are_whole(program, lambda key: self.record_size(folder, key)):
             return []
         faults = Faults(self.source.path, reader.entry)
-        storages = locate(program, lambda item: self.record(folder, item), faults)
+        storages = locate(program, lambda key: self.record(folder, key), faults)
         byteorder = self.byteorder(folder.partition("/")[0] + "/")
         tensors = Tensors(REBUILDS, storages, reader, byteorder)
         if not self.listing:
@@ -184,13 +194,13 @@ class _Archive:
         member = self.archive.find(folder + key)
         return None if member is None or member.data_offset is None else member.size
 
-    def record(self, folder: str, item: Declared) -> tuple[Extent, int] | None:
-        member = self.archive.find(folder + item.root) or self.archive.find(
-            f"{folder.partition('/')[0]}/.data/{item.root}.storage"
+    def record(self, folder: str, key: str) -> Extent | None:
+        member = self.archive.find(folder + key) or self.archive.find(
+            f"{folder.partition('/')[0]}/.data/{key}.storage"
         )
         if member is None or member.data_offset is None:
             return None
-        return self.archive.extent(member, 0, member.size), member.size
+        return self.archive.extent(member, 0, member.size)
 
     def text(self, name: str) -> str:
         """A short text record, or "" where there is none."""
@@ -204,13 +214,13 @@ class _Archive:
     def roles(self, prefix: str) -> dict[tuple[str, str], str]:
         """Parameter or buffer, by (class, attribute), from the source of a TorchScript archive."""
         found: dict[tuple[str, str], str] = {}
-        left = MAX_CODE
+        left, folder = MAX_CODE, f"{prefix}code/"
         for member in self.archive.members:
-            if member.name.startswith(f"{prefix}code/") and member.name.endswith(".py"):
+            if member.name.startswith(folder) and member.name.endswith(".py"):
                 left -= member.size
                 reader = self.reader(member) if left > 0 else None
                 if reader is not None:
-                    module = member.name.removeprefix(f"{prefix}code/").removesuffix(".py")
+                    module = member.name.removeprefix(folder).removesuffix(".py")
                     source = reader.peek(0, member.size).decode("utf-8", "replace")
                     found.update(_roles(module.replace("/", "."), source))
         return found
