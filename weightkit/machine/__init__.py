@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from weightkit.collecting import paused_collection
 from weightkit.machine.opcodes import HANDLERS
+from weightkit.machine.runs import quick_handlers
 from weightkit.machine.state import LIMITS, Limits, Machine
 from weightkit.programs import Call, Program
 from weightkit.source import Reader
@@ -42,7 +43,7 @@ def read_program(
     entry = entry or source.entry
     with paused_collection():
         machine = Machine(source, start, limits, inline)
-        program = _run(machine, HANDLERS, entry)
+        program = _run(machine, quick_handlers(), entry)
         program.others = tuple(_others(machine, program, start, entry))
     return program
 

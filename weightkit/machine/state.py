@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from weightkit.programs import Call, Global, Program
@@ -86,6 +86,7 @@ class Machine:
         self.below: list[list[Any]] = []  # one stack per open mark
         self.memo: dict[int, Any] = {}
         self.counts: dict[str, int] = {}  # faults by code
+        self.numbers: Iterator[int] = iter(())  # of the opcodes that may still come
         self.spent = 0  # bytes of memory, by estimate
         self.frame_end = 0  # of the frame that the next byte lies in; 0 outside of frames
         self.foreign = 0  # bytes between opcodes that are no opcodes
@@ -102,7 +103,8 @@ class Machine:
     def run(self, handlers: Sequence[Callable[[Machine], None]]) -> None:
         """Interpret opcodes until STOP, the end or a limit; ``handlers`` has one per byte value."""
         program = self.program
-        numbers = iter(range(1, self.limits.opcodes + 1))  # the cheapest way to count
+        # The cheapest way to count; a handler that does several opcodes takes as many from it.
+        self.numbers = numbers = iter(range(1, self.limits.opcodes + 1))
         try:
             for _ in numbers:
                 i = self.i
