@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from weightkit.dtypes import DType
 from weightkit.tensors import TensorInfo
@@ -28,7 +29,7 @@ Key = tuple[str, tuple[int, ...], str, str]
 class Fold:
     """Tensors of one name template, type and shape, in file order."""
 
-    __slots__ = ("_columns", "dtype", "layout", "members", "segments", "shape", "template")
+    __slots__ = ("_columns", "dtype", "layout", "members", "runs", "segments", "shape", "template")
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Fold:
         shape: tuple[int, ...],
         layout: str,
         members: list[TensorInfo],
+        runs: list[int],
         columns: list[list[int]] | None = None,
     ) -> None:
         self.template = template
@@ -44,6 +46,8 @@ class Fold:
         self.shape = shape
         self.layout = layout
         self.members = members
+        self.runs = runs
+        """How many members in turn have digits at the same places of their names."""
         self.segments = tuple(template.split("."))
         self._columns = columns
 
@@ -69,9 +73,10 @@ class Fold:
         """The numbers in the members' names: a list per ``#`` of the template, by member."""
         if self._columns is None:
             self._columns = [[] for _ in range(self.template.count("#"))]
-            for start, end in _same_lengths(self.members):
-                names = [member[0] for member in self.members[start:end]]
-                for column, numbers in zip(self._columns, _numbers(names), strict=True):
+            names = iter([member[0] for member in self.members])
+            for length in self.runs:
+                alike = [*islice(names, length)]
+                for column, numbers in zip(self._columns, _numbers(alike), strict=True):
                     column += numbers
         return self._columns
 
@@ -81,21 +86,9 @@ class Fold:
 
     def part(self, at: Sequence[int]) -> Fold:
         """A fold of some of the members, by their positions."""
-        columns = [[column[i] for i in at] for column in self.columns]
-        members = [self.members[i] for i in at]
-        return Fold(self.template, self.dtype, self.shape, self.layout, members, columns)
-
-
-def _same_lengths(members: Sequence[TensorInfo]) -> Iterator[tuple[int, int]]:
-    """Runs of members whose names have digits at the same places."""
-    start, stencil = 0, ""
-    for at, other in enumerate(stencils([member[0] for member in members])):
-        if other != stencil:
-            if at > start:
-                yield start, at
-            start, stencil = at, other
-    if members:
-        yield start, len(members)
+        columns = [[*map(column.__getitem__, at)] for column in self.columns]
+        members = [*map(self.members.__getitem__, at)]
+        return Fold(self.template, self.dtype, self.shape, self.layout, members, [], columns)
 
 
 def _numbers(names: Sequence[str]) -> Iterator[list[int]]:
@@ -139,6 +132,8 @@ def fold(tensors: Iterable[TensorInfo]) -> list[Fold]:
         key = (template, shape, dtype, layout)
         if key in merged:
             merged[key].members.extend(members)
+            merged[key].runs.append(len(members))
         else:
-            merged[key] = Fold(template, members[0].dtype, shape, layout, members)
+            kind = members[0].dtype
+            merged[key] = Fold(template, kind, shape, layout, members, [len(members)])
     return list(merged.values())

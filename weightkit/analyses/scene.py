@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from weightkit.analyses.folding import Fold
@@ -132,10 +133,10 @@ class Scene:
     def _split_by(self, group: Fold, keys: Sequence[int] | None) -> list[Fold]:
         if keys is None or len(set(keys)) < 2:
             return [group]
-        parts: dict[int, list[int]] = {}
-        for at, key in enumerate(keys):
-            parts.setdefault(key, []).append(at)
-        return [group.part(members) for members in parts.values()]
+        places = range(len(keys))
+        return [
+            group.part([*compress(places, map(key.__eq__, keys))]) for key in dict.fromkeys(keys)
+        ]
 
     def _weight_ranks(self, group: Fold) -> Sequence[int] | None:
         if group.segments[-1] in WEIGHTS or len(self.ranks_of(group, *WEIGHTS)) < 2:
@@ -143,16 +144,17 @@ class Scene:
         ranks = self.rank_by_module(group, *WEIGHTS)
         return [ranks.get(member.name.rpartition(".")[0], 0) for member in group.members]
 
-    def _next_token(self, group: Fold) -> Sequence[int] | None:
+    def _next_token(self, group: Fold, first: int | None = None) -> Sequence[int] | None:
+        """For the members (or the ``first`` few) whether their layer predicts further tokens."""
         at = layer_segment(group.segments)
         if at is None:
             return None
         layers = self.next_token_layers.get(".".join(group.segments[:at]))
-        return None if layers is None else [number in layers for number in group.column_of(at)]
+        return None if layers is None else [*map(layers.__contains__, group.column_of(at)[:first])]
 
     def predicts_further(self, group: Fold) -> bool:
         """Whether a fold that was split is of a layer that predicts further tokens."""
-        return bool(self.next_token_layers) and bool((self._next_token(group) or [False])[0])
+        return bool(self.next_token_layers) and bool((self._next_token(group, 1) or [False])[0])
 
     def _note(self, template: str) -> None:
         """Remember what the name of a tensor says about its neighbours."""

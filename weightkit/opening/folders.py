@@ -72,7 +72,7 @@ class Folder:
         if os.path.isabs(name) or ".." in parts or "\0" in name:
             raise FormatError(f"the name {name!r} leaves the folder", path=self.path, code="WK620")
         path = os.path.join(self.path, name)
-        if not self.follow and os.path.lexists(path):
+        if not self.follow and (len(parts) > 1 or os.path.islink(path)) and os.path.lexists(path):
             self._check_link(path)
         return path
 

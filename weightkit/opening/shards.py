@@ -6,15 +6,12 @@ import json
 import os
 from collections.abc import Sequence
 from itertools import chain
-from operator import attrgetter
 from typing import Any
 
 from weightkit.errors import AccessError, FormatError
 from weightkit.rules import Faults
 from weightkit.source import Source
 from weightkit.tensors import FileIndex, TensorSet
-
-_NAME, _NBYTES = attrgetter("name"), attrgetter("data.nbytes")
 
 MAX_JSON = 64 << 20
 """Bytes of a shard index: that of the largest models is some 10 MB."""
@@ -51,7 +48,7 @@ class ShardIndex:
         weight_map = held.get("weight_map")
         if not isinstance(weight_map, dict) or not weight_map:
             raise FormatError("no weight_map", path=path, code="WK610")
-        if not all(isinstance(name, str) for name in weight_map.values()):
+        if {*map(type, weight_map.values())} != {str}:
             raise FormatError("a file in weight_map is no text", path=path, code="WK610")
         self.weight_map: dict[str, str] = weight_map
         metadata = held.get("metadata")
@@ -66,10 +63,10 @@ class ShardIndex:
         """Hold the index against the shards, both ways; ``names`` are the files' names in it."""
         held: dict[str, str] = {}
         for name, file in zip(names, files, strict=True):
-            held.update(dict.fromkeys(map(_NAME, file.tensors), name))
+            held.update(dict.fromkeys([tensor[0] for tensor in file.tensors], name))
         if held != self.weight_map:
             self._name_differences(names, files, faults)
-        total = sum(sum(map(_NBYTES, file.tensors)) for file in files)
+        total = sum([tensor[3][2] for file in files for tensor in file.tensors])
         declared = self.metadata.get("total_size")
         if isinstance(declared, int | float) and declared != total:
             faults.add("WK615", f"total_size is {declared}, but the tensors have {total} bytes")
@@ -104,7 +101,7 @@ def merge(files: Sequence[FileIndex], faults: Faults) -> tuple[TensorSet, ...]:
     sets = []
     for key, pieces in merged.items():
         tensors = tuple(chain.from_iterable(piece.tensors for piece in pieces))
-        if len(set(map(_NAME, tensors))) != len(tensors):
+        if len({tensor[0] for tensor in tensors}) != len(tensors):
             _name_doubles(files, faults)
         sets.append(TensorSet(key, pieces[0].kind, tensors))
     return tuple(sets)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from operator import mod, sub
 from typing import NamedTuple
 
@@ -144,7 +145,7 @@ class _Sweep:
         names, kinds, places = (pieces[column::_STRIDE] for column in self.form.columns)
         known = self.known
         for kind in {*kinds} - known.keys():
-            known[kind] = _geometry(kind, self.form)
+            known[kind] = _geometry(kind, self.form.between, self.form.separator)
         numbers = json.loads(f"[{','.join(places)}]")  # refuses a leading zero
         starts = numbers[::2]
         dtypes, shapes, sizes, alignments = zip(*map(known.__getitem__, kinds), strict=True)
@@ -177,6 +178,7 @@ def _form_of(text: str) -> Form | None:
     return None
 
 
+@lru_cache
 def _compile(separator: str, template: str) -> Form:
     expression = re.escape(template)
     for word, group in _GROUPS.items():
@@ -190,10 +192,10 @@ def _compile(separator: str, template: str) -> Form:
     )
 
 
-def _geometry(kind: str, form: Form) -> Geometry:
-    name, _, dims = kind.partition(form.between)
+@lru_cache(1024)  # the shards of a checkpoint have the same few shapes
+def _geometry(kind: str, between: str, comma: str) -> Geometry:
+    name, _, dims = kind.partition(between)
     dtype = SAFETENSORS.get(name)
-    comma = form.separator
     numbers = [int(dim) for dim in dims.split(comma) if dim.isdigit() and len(dim) <= 20]
     if dtype is None or comma.join(map(str, numbers)) != dims or max(numbers, default=0) > U64:
         raise ValueError
