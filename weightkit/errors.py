@@ -2,7 +2,8 @@
 
     WeightkitError               base, never raised itself
     ├── AccessError              the bytes cannot be had: missing, no permission, not a regular
-    │                            file, changed while read, no space, network
+    │   │                        file, changed while read, no space
+    │   └── NetworkError         a host cannot be reached
     ├── FormatError              the bytes break the format's rules
     ├── UnsupportedError         well formed, but not handled
     ├── AmbiguousCheckpoint      several answers; the message names them
@@ -68,6 +69,12 @@ class WeightkitError(Exception):
 
 class AccessError(WeightkitError):
     """The bytes cannot be had."""
+
+
+class NetworkError(AccessError):
+    """What was asked for needs the network, and that cannot be had."""
+
+    exit_status = 4
 
 
 class FormatError(WeightkitError):

@@ -356,7 +356,8 @@ class TensorDifference(NamedTuple):
 class Difference(NamedTuple):
     """A file (or a whole checkpoint) that is not as it should be.
 
-    ``kind`` is altered, missing, extra, renamed, or unread (then ``reason`` says why). ``expected``
+    ``kind`` is altered, missing, extra, renamed, or unread (then ``reason`` says why); signature
+    where that itself does not hold. ``expected``
     and ``found`` are digests.
     """
 
@@ -372,8 +373,8 @@ class Difference(NamedTuple):
 class Verification(NamedTuple):
     """What ``weightkit verify`` found.
 
-    ``against`` is manifest, checksums, digest, hub cache or content; ``source`` what was compared
-    with; ``checked`` counts files, or tensors for content.
+    ``against`` is manifest, checksums, digest, hub cache, content, receipt or signature; ``source``
+    what was compared with; ``checked`` counts files, or tensors for content.
     """
 
     path: str
@@ -382,6 +383,15 @@ class Verification(NamedTuple):
     checked: int
     same: bool
     differences: tuple[Difference, ...]
+
+
+class Signing(NamedTuple):
+    """What ``weightkit sign`` did; ``method`` is key, certificate or sigstore."""
+
+    path: str
+    signature: str
+    method: str
+    files: int
 
 
 # Comparison -------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ COMMANDS = {
     "id": "Print the content id: equal for the same weights in any format.",
     "stats": "Say what the values are like: ranges, moments, histograms, NaN, dead rows, copies.",
     "verify": "Check files against a manifest, checksums, or another checkpoint.",
+    "sign": "Sign a folder of weights, so that anyone can check whose it is.",
     "diff": "Say what differs between two checkpoints of any formats.",
     "convert": "Write a checkpoint in another form, and prove that it is the same.",
     "cache": "Show or clear the cache of file digests.",

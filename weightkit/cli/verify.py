@@ -22,10 +22,13 @@ Examples:
   weightkit verify model.gguf --sha256 9f86d081884c7d659a2feaa0c55ad015...
   weightkit verify pytorch_model.bin --same-content model.safetensors
   weightkit verify model.safetensors --receipt receipt.json --source model.bin
+  weightkit verify Llama-3.1-8B/ --signature --public-key public.pem
   weightkit verify --hub ~/.cache/huggingface/hub/models--gpt2
 
 Without an option PATH is held against the weightkit.manifest.json in it, or, in a hub cache,
 against the digests that its blobs are named by. Every byte is read: no cache is trusted."""
+
+DEFAULT = "PATH.sig"
 
 
 def _sha256(context: click.Context, option: click.Parameter, text: str | None) -> str | None:
@@ -69,6 +72,27 @@ def _sha256(context: click.Context, option: click.Parameter, text: str | None) -
     shell_complete=options.complete_files,
     help="With --receipt: check what PATH was made from, too.",
 )
+@click.option(
+    "--signature",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value=DEFAULT,
+    shell_complete=options.complete_files,
+    help=f"An OpenSSF model signature, {DEFAULT} if not said, by one of the following:",
+)
+@click.option(
+    "--public-key", metavar="PEM", shell_complete=options.complete_files, help="The signer's key,"
+)
+@click.option(
+    "--certificate-chain",
+    metavar="PEM",
+    multiple=True,
+    shell_complete=options.complete_files,
+    help="or roots, and what lies between, of the signer's certificate,",
+)
+@click.option("--identity", metavar="WHO", help="or the signer's identity (sigstore),")
+@click.option("--issuer", metavar="URL", help="and who vouches for that.")
+@click.option("--staging", is_flag=True, help="With --identity: sigstore's instance for tests.")
 @click.option("--allow-extra", is_flag=True, help="Files that are not listed are no difference.")
 @options.choosing
 @options.jobs
@@ -82,6 +106,12 @@ def command(
     same_content: str | None,
     receipt: str | None,
     source: str | None,
+    signature: str | None,
+    public_key: str | None,
+    certificate_chain: tuple[str, ...],
+    identity: str | None,
+    issuer: str | None,
+    staging: bool,
     allow_extra: bool,
     choosing: options.Choosing,
     jobs: int,
@@ -95,11 +125,12 @@ def command(
     from weightkit.render import verify
     from weightkit.source import Source
 
-    given = [manifest, sums, sha256, hub or None, same_content, receipt]
+    given = [manifest, sums, sha256, hub or None, same_content, receipt, signature]
     if sum(item is not None for item in given) > 1:
         raise click.UsageError("Name one thing to hold PATH against.")
     if source is not None and receipt is None:
         raise click.UsageError("--source goes with --receipt.")
+    _check_trust(signature, public_key, certificate_chain, identity, issuer, staging)
     extra: dict[str, Any] = {
         "follow": choosing.follow_symlinks,
         "allow_extra": allow_extra,
@@ -119,6 +150,14 @@ def command(
                 from weightkit.analyses.receipts import against_receipt
 
                 return against_receipt(path, receipt, source or "", jobs=jobs, tick=display.tick)
+            if signature is not None:
+                from weightkit.analyses import signing
+
+                named = _signature_of(path) if signature == DEFAULT else signature
+                trust = signing.Trust(
+                    public_key or "", certificate_chain, identity or "", issuer or "", staging
+                )
+                return signing.against_signature(path, named, trust, **extra, tick=display.tick)
             if same_content is not None:
                 return _same_content(path, same_content, choosing, jobs, display.tick)
             own = os.path.exists(verifying.default_manifest(path))
@@ -139,6 +178,36 @@ def status(report: Verification) -> int:
     if not kinds:
         return boundary.FINE
     return boundary.UNREAD if kinds == {"unread"} else boundary.VERDICT
+
+
+def _check_trust(
+    signature: str | None,
+    public_key: str | None,
+    chain: tuple[str, ...],
+    identity: str | None,
+    issuer: str | None,
+    staging: bool,
+) -> None:
+    """Raise a usage error unless it is clear whose signature is meant."""
+    whose = sum(map(bool, (public_key, chain, identity)))
+    if signature is None and (whose or issuer or staging):
+        raise click.UsageError("--public-key and the like go with --signature.")
+    if signature is not None and whose != 1:
+        message = "Say whose signature it must be: --public-key, --certificate-chain or --identity."
+        raise click.UsageError(message)
+    if bool(identity) != bool(issuer):
+        raise click.UsageError("--identity and --issuer go together.")
+    if staging and not identity:
+        raise click.UsageError("--staging goes with --identity.")
+
+
+def _signature_of(path: str) -> str:
+    """The signature beside PATH, or the model.sig in it."""
+    from weightkit.analyses.signing import default_signature
+
+    inside = os.path.join(path, "model.sig")
+    beside = default_signature(path)
+    return inside if os.path.exists(inside) and not os.path.exists(beside) else beside
 
 
 def _sums(path: str) -> bytes:

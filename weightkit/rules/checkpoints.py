@@ -154,9 +154,9 @@ RULES = [
         "WK630",
         "manifest-malformed",
         "danger",
-        "A manifest or list of checksums cannot be understood, or contradicts itself.",
+        "A manifest, list of checksums or signature cannot be understood, or contradicts itself.",
         "Nothing can be checked against it.",
-        "Get the manifest again, from where the files are vouched for.",
+        "Get it again, from where the files are vouched for.",
         fatal=True,
     ),
 ]

@@ -1,0 +1,376 @@
+"""Signatures of model folders, made and checked by OpenSSF model-signing.
+
+No cryptography of our own: what is signed, how, and whether a signature holds is that library's
+business, and so its own command line reads ours and the other way round. What stands here tells which
+files are not as they were signed, and turns the library's many kinds of errors into ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from weightkit.analyses import verifying
+from weightkit.analyses.checksums import names_below
+from weightkit.analyses.claims import inside
+from weightkit.errors import (
+    AccessError,
+    FormatError,
+    MissingExtra,
+    NetworkError,
+    PlanError,
+    UnsafeError,
+    UnsupportedError,
+    WeightkitError,
+)
+from weightkit.reports import Difference, Signing, Verification
+from weightkit.source import Source, os_errors
+
+if TYPE_CHECKING:
+    from model_signing import signing as making
+    from model_signing import verifying as checking
+
+SUFFIX = ".sig"
+MAX_SIGNATURE = 64 << 20
+"""Bytes: some 300,000 files."""
+SIGNATURE = "signature"
+"""Of a difference: the signature itself does not hold."""
+
+
+class Signer(NamedTuple):
+    """Who signs: a private key, a key with its certificates, or an identity through sigstore."""
+
+    private_key: str = ""
+    password: bytes | None = None
+    certificate: str = ""
+    chain: tuple[str, ...] = ()
+    """Certificates between the signing one and the root, in this order."""
+    sigstore: bool = False
+    identity_token: str | None = None
+    browser: bool = True
+    staging: bool = False
+
+    @property
+    def method(self) -> str:
+        return "sigstore" if self.sigstore else "certificate" if self.certificate else "key"
+
+
+class Trust(NamedTuple):
+    """Whose signature is believed: of one public key, of certificates under some roots, of one
+    identity that an OpenID Connect ``issuer`` vouches for.
+    """
+
+    public_key: str = ""
+    roots: tuple[str, ...] = ()
+    identity: str = ""
+    issuer: str = ""
+    staging: bool = False
+
+
+def default_signature(path: str) -> str:
+    """Beside what is signed, so that a folder stays as it is."""
+    return (path.rstrip(os.sep) or path) + SUFFIX
+
+
+def sign(
+    path: str, signature: str, signer: Signer, *, follow: bool = False, force: bool = False
+) -> Signing:
+    """Sign a folder (or a file) and write the signature, whole or not at all.
+
+    Files that belong to git (``.git``, ``.gitattributes``, ``.github``, ``.gitignore``) and the
+    signature itself are not covered. Raises PlanError if the signature exists, unless ``force``;
+    UnsafeError for a link in the folder, unless ``follow``; NetworkError where sigstore cannot be
+    reached; MissingExtra.
+    """
+    _check_there(path)
+    if os.path.lexists(signature) and not force:
+        raise PlanError("exists; --force replaces it", path=signature)
+    half = f"{signature}.{os.getpid()}.part"
+    with _library(), _failing_as(path, signature):
+        from model_signing import hashing
+
+        covered = hashing.Config().set_allow_symlinks(follow)
+        covered.set_ignored_paths(paths=_inside(path, signature), ignore_git_paths=True)
+        config = _signing(signer, signature).set_hashing_config(covered)
+        try:
+            config.sign(_followed(path), Path(half))
+            with os_errors(signature):
+                os.replace(half, signature)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(half)
+    resources = _resources(_statement(signature), signature)
+    return Signing(path, signature, signer.method, len(resources))
+
+
+def against_signature(
+    path: str,
+    signature: str,
+    trust: Trust,
+    *,
+    follow: bool = False,
+    allow_extra: bool = False,
+    jobs: int = 0,
+    tick: Callable[[int], None] = lambda nbytes: None,
+) -> Verification:
+    """Hold a folder (or a file) against a signature and whom it must be from.
+
+    Raises FormatError for what is no signature, AccessError where something cannot be read,
+    NetworkError, MissingExtra.
+    """
+    _check_there(path)
+    statement = _statement(signature)
+    resources = _resources(statement, signature)
+    serialization = statement["predicate"].get("serialization")
+    how = serialization if isinstance(serialization, dict) else {}
+    reason = _refusal(path, signature, trust, how if follow else {}, allow_extra)
+    found: list[Difference] = []
+    if reason.startswith("Signature mismatch"):
+        ignored = {*map(str, how.get("ignore_paths", ()))}
+        found = _changed(path, resources, ignored, follow, jobs, tick)
+        kept = [item for item in found if not (allow_extra and item.kind == verifying.EXTRA)]
+        found = kept or [Difference(verifying.ALTERED, path, reason=reason)]
+    elif reason:
+        found = [Difference(SIGNATURE, signature, reason=reason)]
+    return Verification(path, SIGNATURE, signature, len(resources), not found, tuple(found))
+
+
+def _check_there(path: str) -> None:
+    if not os.path.isdir(path):
+        Source(path).close()  # says why it cannot be read
+
+
+# The library
+
+
+@contextlib.contextmanager
+def _library() -> Iterator[None]:
+    """Inside it the library is there, and the warnings that it prints stay away from our data."""
+    try:
+        import model_signing.hashing  # noqa: F401
+    except ImportError as error:  # of one of its own dependencies, too
+        message = f"signatures need the extra sign: pip install 'weightkit[sign]' ({error})"
+        raise MissingExtra(message) from error
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _followed(path: str) -> Path:
+    """The library refuses even the link that it is given itself."""
+    return Path(os.path.realpath(path) if os.path.islink(path) else path)
+
+
+def _signing(signer: Signer, signature: str) -> making.Config:
+    from model_signing import signing as making
+
+    config = making.Config()
+    if signer.sigstore:
+        return config.use_sigstore_signer(
+            use_ambient_credentials=True,
+            identity_token=signer.identity_token,
+            force_oob=not signer.browser,
+            use_staging=signer.staging,
+        )
+    with _failing_as(signer.private_key, signature, "no usable key"):
+        if not signer.certificate:
+            key, password = Path(signer.private_key), signer.password
+            return config.use_elliptic_key_signer(private_key=key, password=password)
+        return config.use_certificate_signer(
+            private_key=Path(signer.private_key),
+            signing_certificate=Path(signer.certificate),
+            certificate_chain=[Path(item) for item in signer.chain],
+        )
+
+
+def _verifier(trust: Trust, signature: str) -> checking.Config:
+    from model_signing import verifying as checking
+
+    config = checking.Config()
+    if trust.identity:
+        return config.use_sigstore_verifier(
+            identity=trust.identity, oidc_issuer=trust.issuer, use_staging=trust.staging
+        )
+    named = trust.public_key or trust.roots[0]
+    with _failing_as(named, signature, "no usable key or certificate"):
+        if trust.public_key:
+            return config.use_elliptic_key_verifier(public_key=Path(trust.public_key))
+        chain = [Path(item) for item in trust.roots]
+        return config.use_certificate_verifier(certificate_chain=chain)
+
+
+def _refusal(
+    path: str, signature: str, trust: Trust, following: Mapping[str, Any], allow_extra: bool
+) -> str:
+    """Why the library says that a signature does not hold; "" if it does.
+
+    ``following`` is how the files were hashed, where links are to be followed: the library only finds
+    out by itself where they are not.
+    """
+    with _library(), _failing_as(path, signature):
+        from cryptography.exceptions import InvalidSignature
+        from OpenSSL.crypto import X509StoreContextError
+        from sigstore.errors import VerificationError
+
+        config = _verifier(trust, signature)
+        config.set_ignore_unsigned_files(allow_extra)
+        if following.get("method") == "files":
+            from model_signing import hashing
+
+            hasher = hashing.Config().use_file_serialization(
+                hashing_algorithm=following.get("hash_type", "sha256")
+            )
+            config.set_hashing_config(hasher.set_allow_symlinks(True))
+        try:
+            config.verify(_followed(path), Path(signature))
+        except InvalidSignature:
+            return "not made with this key, or altered"
+        except (X509StoreContextError, VerificationError) as error:
+            return f"not by whom it should be: {error}"
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            _refuse_links(path, str(error))
+            return str(error) or type(error).__name__
+    return ""
+
+
+def _refuse_links(path: str, message: str) -> None:
+    """The library refuses links by a ValueError like any other."""
+    if "symlink" in message:
+        message = f"{message.partition('. ')[0]}; --follow-symlinks follows links"
+        raise UnsafeError(message, path=path)
+
+
+@contextlib.contextmanager
+def _failing_as(path: str, signature: str, what: str = "") -> Iterator[None]:
+    """Turn what the library raises into our errors. Inside it, what says no is no error."""
+    try:
+        yield
+    except OSError as error:
+        if _is_network(error):
+            raise _unreachable(signature, error) from error
+        where = error.filename if isinstance(error.filename, str) else path
+        raise AccessError(error.strerror or str(error), path=where, code="WK010") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        _refuse_links(path, str(error))
+        message = f"{what}: {error}" if what else str(error)
+        raise UnsupportedError(message, path=path) from error
+    except WeightkitError:
+        raise
+    except _named_errors() as error:
+        if _is_network(error):
+            raise _unreachable(signature, error) from error
+        raise UnsupportedError(f"{error}", path=path) from error
+
+
+def _named_errors() -> tuple[type[Exception], ...]:
+    """The errors of the libraries below that are none of Python's; () where they are not there."""
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from OpenSSL.crypto import Error
+        from sigstore.errors import Error as SigstoreError
+        from sigstore.oidc import IdentityError, IssuerError
+        from tuf.api.exceptions import DownloadError, RepositoryError
+        from urllib3.exceptions import HTTPError
+    except ImportError:
+        return ()
+    known = (UnsupportedAlgorithm, Error, SigstoreError, IdentityError, IssuerError)
+    return (*known, DownloadError, RepositoryError, HTTPError)
+
+
+_OF_THE_NETWORK = {"gaierror", "HTTPError", "DownloadError", "RequestException", "IssuerError"}
+
+
+def _is_network(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is that a host could not be reached."""
+    while error is not None:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if names & _OF_THE_NETWORK or isinstance(error, ConnectionError | TimeoutError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _unreachable(signature: str, error: BaseException) -> NetworkError:
+    message = f"sigstore needs the network, and cannot be reached: {error}"
+    return NetworkError(message, path=signature)
+
+
+# What is signed
+
+
+def _statement(signature: str) -> Mapping[str, Any]:
+    """The statement inside a signature, which says nothing before the signature is checked."""
+    try:
+        with Source(signature) as source:
+            if source.size > MAX_SIGNATURE:
+                raise ValueError(f"{source.size} bytes")
+            bundle = json.loads(source.pread(0, source.size))
+        return _object(json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])))
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        message = f"no signature of a model: {type(error).__name__} {error}"
+        raise FormatError(message, path=signature, code="WK630") from error
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value
+
+
+def _resources(statement: Mapping[str, Any], signature: str) -> dict[str, dict[str, str]]:
+    """Digests by the paths of the files, as a manifest has them; shards of a file under one path."""
+    try:
+        found: dict[str, dict[str, str]] = {}
+        for item in statement["predicate"]["resources"]:
+            name, algorithm, digest = (item[key] for key in ("name", "algorithm", "digest"))
+            known = _ALGORITHMS.get(algorithm)
+            path = name if known else name.rsplit(":", 2)[0]  # of a shard: path:start:end
+            found[path] = {known: str(digest)} if known else {}
+    except (LookupError, TypeError, AttributeError) as error:
+        raise FormatError("no list of files in it", path=signature, code="WK630") from error
+    for name in found:
+        if name != ".":
+            inside(name)
+    return found
+
+
+_ALGORITHMS = {"sha256": "sha256", "blake2b": "blake2b", "blake3": "blake3"}
+"""Our name of each algorithm that signatures name."""
+
+
+def _changed(
+    path: str,
+    resources: Mapping[str, Mapping[str, str]],
+    ignored: set[str],
+    follow: bool,
+    jobs: int,
+    tick: Callable[[int], None],
+) -> list[Difference]:
+    """Which files differ, where the signature lists digests that we can make."""
+    if not all(resources.values()):
+        return []
+    if os.path.isdir(path):
+        names = [name for name in names_below(path, follow) if not _lies_in(name, ignored)]
+        return verifying.differences(path, names, resources, {}, jobs, tick, follow)
+    folder, name = os.path.split(path)
+    wanted = {name: resources["."]} if "." in resources else {}
+    return verifying.differences(folder, [name], wanted, {}, jobs, tick, True)
+
+
+def _lies_in(name: str, ignored: set[str]) -> bool:
+    """Whether a path is one of some others, or below one of them."""
+    parts = name.split(os.sep)
+    return any("/".join(parts[:end]) in ignored for end in range(1, len(parts) + 1))
+
+
+def _inside(path: str, signature: str) -> list[str]:
+    """The path of the signature in the folder, where it lies in it."""
+    if not os.path.isdir(path):
+        return []
+    relative = os.path.relpath(os.path.realpath(signature), os.path.realpath(path))
+    return [] if relative.startswith(os.pardir) else [relative]
