@@ -13,14 +13,12 @@ EXAMPLES = """\b
 Examples:
   weightkit sign Llama-3.1-8B/ --key private.pem
   weightkit sign model.gguf --key private.pem --signature model.gguf.sig
-  weightkit sign Llama-3.1-8B/ --key leaf.key --certificate leaf.pem --chain intermediate.pem
+  weightkit sign Llama/ --key leaf.key --certificate leaf.pem --chain ca.pem
   weightkit sign Llama-3.1-8B/ --sigstore
 
 The signature is an OpenSSF model signature (a sigstore bundle), which model_signing verifies too;
-it goes beside PATH, as PATH.sig. Files of git are not covered. Keys are elliptic-curve keys:
-  openssl ecparam -name prime256v1 -genkey -noout -out private.pem
-  openssl ec -in private.pem -pubout -out public.pem
-Needs the extra sign: pip install 'weightkit[sign]'"""
+it goes beside PATH, as PATH.sig. Files of git are not covered. docs/signing.md shows how to make
+a key. Needs the extra sign: pip install 'weightkit[sign]'"""
 
 
 @click.command("sign", epilog=EXAMPLES)
