@@ -17,7 +17,7 @@ import torch
 
 from weightkit.dtypes import DTYPES
 from weightkit.values.casts import caster
-from weightkit.values.narrowing import FLOATS, INTEGERS, Counts
+from weightkit.values.narrowing import FLOATS, INTEGERS, LOSSLESS, Counts, fit
 
 Array = np.ndarray[Any, Any]
 PAIRS = list(permutations(FLOATS, 2))
@@ -201,6 +201,17 @@ def test_f64_is_rounded_once_where_torch_rounds_twice() -> None:
     found, _ = cast(value.view("u8"), "f64", "f16")
     assert found.view(np.float16)[0] == 1 + 2.0**-10
     assert torch.from_numpy(value).to(torch.float16)[0] == 1
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_what_is_called_lossless_comes_back_and_nothing_else(source: str, target: str) -> None:
+    codes = given(source, target)
+    there, counts = cast(codes, source, target)
+    said = fit(DTYPES[source], DTYPES[target])
+    if not said.range:
+        assert not counts.changed
+    back, _ = cast(there, target, source)
+    assert differing(back, codes, source).any() == (said.verdict != LOSSLESS)
 
 
 # Integers, booleans, complex numbers
