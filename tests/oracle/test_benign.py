@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed.checkpoint
 
 from weightkit.analyses.safety import verdict
-from weightkit.analyses.scanning import findings
+from weightkit.analyses.scanning import findings, scan_file
 from weightkit.findings import Finding
 from weightkit.opening.examining import examine
 from weightkit.source import Buffer
@@ -215,6 +216,9 @@ SAFE: dict[str, Callable[[], Any]] = {
     "sparse": sparse,
     "quantized": quantized,
     "nested tensor": nested_tensor,
+    "ragged tensor": lambda: torch.nested.nested_tensor(
+        [torch.ones(2), torch.ones(3)], layout=torch.jagged
+    ),
     "meta": lambda: torch.empty(3, device="meta"),
     "attributes": attributes,
     "conjugate": lambda: torch.ones(2, dtype=torch.complex64).conj(),
@@ -256,6 +260,18 @@ def saved(value: Any, **options: Any) -> bytes:
 def test_torch_save_is_safe(what: str) -> None:
     found = scanned(saved(made(what)))
     assert verdict(found) == "safe", found
+
+
+def test_a_distributed_checkpoint_is_not_unsafe(tmp_path: pathlib.Path) -> None:
+    """Its records are trusted; its archives follow one another, so that they are for review."""
+    model, optimizer = small(), torch.optim.Adam(small().parameters())
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": 1}
+    torch.distributed.checkpoint.save(state, checkpoint_id=tmp_path / "d", no_dist=True)
+    assert scan_file(str(tmp_path / "d" / ".metadata")).verdict == "safe"
+    (parts,) = (tmp_path / "d").glob("*.distcp")
+    assert scan_file(str(parts)).verdict == "review"
+    renamed = parts.rename(tmp_path / "x.pt")
+    assert scan_file(str(renamed)).verdict == "unsafe"  # only under its name is this expected
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))

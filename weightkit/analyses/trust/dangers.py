@@ -131,8 +131,7 @@ DANGEROUS_PARTS = _table(
         transformers.tools numpy.core.function_base numpy._core.function_base torch.export._unlift
         torch._higher_order_ops torch._library torch._native numba.core numba.parfors numba.stencils
         numba.experimental numba.cloudpickle nltk.decorators nltk.redos astropy.extern.ply
-        astropy.utils.codegen scipy._lib._bunch scipy._lib.array_api_compat scipy.optimize._nonlin
-        sklearn.externals.array_api_compat sklearn.utils._testing sklearn.utils.estimator_checks
+        astropy.utils.codegen scipy._lib._bunch scipy.optimize._nonlin sklearn.utils._testing sklearn.utils.estimator_checks
         tensorflow.autograph tensorflow.python.autograph mlflow.genai networkx.lazy_imports""",
     ),
     (
@@ -354,7 +353,7 @@ TELLING_NAMES = _table(
         run_script literal_eval exec_module exec_in safe_eval sympify parse_expr eval_expr lambdify
         create_function FunctionType CodeType LambdaType reduce_graph_module
         reduce_deploy_graph_module reduce_package_graph_module execWrapper _attach_methods
-        _attach_argparser_methods py_func numba_unpickle""",
+        _attach_argparser_methods clone_module py_func numba_unpickle""",
     ),
     (
         IMPORT,

@@ -144,5 +144,10 @@ UFUNCS = {"numpy", "scipy.special", "scipy.special._ufuncs"} | {
 """Modules of which ``_ufunc_reconstruct`` may look names up."""
 
 
+def keywords(args: tuple[Any, ...]) -> bool:
+    """One dict: its values are judged by themselves."""
+    return len(args) == 1 and type(args[0]) is Pairs
+
+
 def class_first(args: tuple[Any, ...]) -> bool:
     return bool(args) and type(args[0]) is Global

@@ -65,6 +65,7 @@ def _values(why: str, module: str, *names: str) -> dict[tuple[str, str], Trust]:
 
 
 _REBUILD = "puts a tensor together from a storage and numbers; runs nothing of the file"
+_PLACES = "a record of names, sizes and places in a distributed checkpoint"
 _ARRAY = "puts an array together from bytes; runs nothing of the file"
 
 _REBUILDS: dict[tuple[str, str], Check] = {
@@ -87,6 +88,7 @@ _REBUILDS: dict[tuple[str, str], Check] = {
     ("torch._tensor", "_rebuild_from_type_v2"): _rebuilt,
     ("torch.tensor", "_rebuild_from_type"): _rebuilt,
     ("torch._utils", "_rebuild_from_type_v2"): _rebuilt,
+    ("torch.nested._internal.nested_tensor", "_rebuild_njt"): shapes.keywords,
 }
 
 
@@ -126,6 +128,19 @@ TRUSTED: dict[tuple[str, str], Trust] = {
     **_values("names a tensor type", "torch._tensor", "Tensor"),
     **_values("names a tensor type", "torch.nn.parameter", "Parameter", "Buffer"),
     **_values("names a tensor type", "torch.nn.parameter", "UninitializedParameter"),
+    **_values("names a tensor type", "torch.nested._internal.nested_tensor", "NestedTensor"),
+    ("torch._dynamo.decorators", "_DimRange"): Trust(
+        "notes a dimension of a ragged tensor", new=True, build=True
+    ),
+    # What torch.distributed.checkpoint notes in .metadata: names, sizes and places
+    **{
+        ("torch.distributed.checkpoint.metadata", name): Trust(_PLACES, new=True, build=True)
+        for name in "BytesStorageMetadata ChunkStorageMetadata Metadata MetadataIndex StorageMeta TensorProperties TensorStorageMetadata".split()
+    },
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): Trust(_PLACES, new=True, build=True),
+    ("torch.distributed.checkpoint.metadata", "_MEM_FORMAT_ENCODING"): Trust(
+        "an enumeration's member", call=shapes.plains
+    ),
     ("torch", "Size"): Trust("a shape", call=shapes.plains, new=True),
     ("torch", "device"): Trust("names a device", call=shapes.plains),
     ("torch.serialization", "_get_layout"): Trust("looks a layout up by name", call=shapes.plains),

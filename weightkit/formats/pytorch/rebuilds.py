@@ -134,6 +134,18 @@ def _nested(tensors: Tensors, call: Call) -> TensorInfo:
     return parts[0]._replace(layout="nested", parts=parts)
 
 
+def _ragged(tensors: Tensors, call: Call) -> TensorInfo:
+    """``_rebuild_njt({"values": ..., "offsets": ..., ...})``: rows of unequal length, end to end."""
+    held = [(text_of(key), value) for key, value in pairs_of(call.args[0])]
+    parts = tuple(
+        tensors.inner(value)._replace(name=name) for name, value in held if type(value) is Call
+    )
+    values = next((part for part in parts if part.name == "values"), None)
+    if values is None:
+        raise Malformed("a ragged tensor without values")
+    return values._replace(name="", layout="nested", parts=parts)
+
+
 def _from_numpy(tensors: Tensors, call: Call) -> TensorInfo:
     array, dtype = call.args[:2]
     return tensors.inner(array)._replace(dtype=torch_dtype(dtype))
@@ -161,5 +173,6 @@ REBUILDS: dict[tuple[str, str], Rebuild] = {
     ("torch._tensor", "_rebuild_from_type_v2"): _from_type,
     ("torch.tensor", "_rebuild_from_type"): _from_type,
     ("torch._utils", "_rebuild_from_type_v2"): _from_type,
+    ("torch.nested._internal.nested_tensor", "_rebuild_njt"): _ragged,
     **ARRAYS,
 }
