@@ -445,6 +445,40 @@ def test_full_rank_is_no_low_rank(tmp_path: Path) -> None:
     assert delta.rank is None
 
 
+@pytest.mark.parametrize("times", [0.5, 1, 1.2, 1.5, 2, 3, 5, 20])
+@pytest.mark.parametrize("shape", [(256, 200), (300, 1000), (128, 900), (128, 128)])
+def test_updates_without_structure_have_no_low_rank(
+    tmp_path: Path, times: float, shape: tuple[int, int]
+) -> None:
+    """Of whatever size beside the rounding of bf16, whose unit is 1/256."""
+    a = noise(*shape).astype(BF16)
+    update = times / 256 * noise(*shape, seed=9)
+    b = (a.astype("f4") + update).astype(BF16)
+    for path, array in (("a", a), ("b", b)):
+        tensor = torch.frombuffer(bytearray(array.tobytes()), dtype=torch.bfloat16)
+        safetensors.torch.save_file({"w": tensor.reshape(shape)}, tmp_path / f"{path}.safetensors")
+    delta = only(diff(tmp_path / "a.safetensors", tmp_path / "b.safetensors", "values")).delta
+    assert delta is not None
+    assert delta.rank is None
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.7])
+def test_the_rank_of_a_merged_lora_whose_values_decay(tmp_path: Path, decay: float) -> None:
+    a = noise(512, 400).astype(BF16)
+    weights = decay ** np.arange(16)
+    update = (noise(512, 16, seed=3) * weights) @ noise(16, 400, seed=4)
+    b = (a.astype("f4") + 2 * update).astype(BF16)
+    for path, array in (("a", a), ("b", b)):
+        tensor = torch.frombuffer(bytearray(array.tobytes()), dtype=torch.bfloat16)
+        safetensors.torch.save_file(
+            {"w": tensor.reshape(512, 400)}, tmp_path / f"{path}.safetensors"
+        )
+    delta = only(diff(tmp_path / "a.safetensors", tmp_path / "b.safetensors", "values")).delta
+    assert delta is not None
+    assert delta.rank is not None
+    assert delta.rank == 16 if decay == 1 else 4 <= delta.rank <= 16
+
+
 @pytest.mark.parametrize("rank", [1, 7, 32])
 @pytest.mark.parametrize("shape", [(200, 1300), (1300, 200), (400, 401)])
 def test_ranks(tmp_path: Path, rank: int, shape: tuple[int, int]) -> None:
