@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weightkit.errors import UnsupportedError
 from weightkit.opening import Checkpoint
-from weightkit.reports import ContentId, TensorDigest
 from weightkit.source import Source
 from weightkit.tensors import RAW, Extent, TensorInfo
 from weightkit.values import canonical
 from weightkit.values.streams import Held, spooled
+
+if TYPE_CHECKING:
+    from weightkit.reports import ContentId, TensorDigest
 
 LEAF = 4 << 20
 ALGORITHM = f"wk1-sha256-tree-{LEAF}"
@@ -48,6 +50,8 @@ def content_id(checkpoint: Checkpoint, jobs: int = 0, tick: Tick = silent) -> Co
     took. Raises UnsupportedError if any value cannot be had or there are no tensors, AccessError if
     a file changes meanwhile.
     """
+    from weightkit.reports import ContentId, TensorDigest  # not what a conversion needs
+
     digests: dict[str, TensorDigest] = {}
     aliases: list[tuple[str, str]] = []
     for prefix, part in parts_of(checkpoint):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from weightkit.analyses.digests import recorded_aliases
 from weightkit.convert.naming import check_renames, preferred, renaming
@@ -16,6 +16,15 @@ from weightkit.plans import CAST, DENSE, GATHER, INFLATE, MOVE, TURN, Step
 from weightkit.tensors import ABSENT, NESTED, RAW, TensorInfo
 from weightkit.values import canonical, dense
 from weightkit.values.narrowing import REFUSED, fit
+
+
+class _Named(NamedTuple):
+    """A name of the target, and what stands under it: a tensor, as what it is plain, cast to."""
+
+    name: str
+    info: TensorInfo
+    form: canonical.Form
+    dtype: DType
 
 
 def chosen(checkpoint: Checkpoint, wish: Wish) -> tuple[list[TensorInfo], list[str]]:
@@ -49,17 +58,18 @@ def steps_of(
     """The tensors as they will be written; those over the same elements are one step."""
     renamed = renaming(wish)
     recorded = _recorded(checkpoint, wish)
-    groups: dict[Any, list[tuple[str, TensorInfo, DType]]] = {}
+    groups: dict[Any, list[_Named]] = {}
     for at, info in enumerate(tensors):
-        dtype = _dtype(info, wish)
+        form = _form(info)
+        dtype = _dtype(info, form, wish)
         shared = info.storage and not info.parts and info.numel
         key = (canonical.same_elements(info), dtype) if shared else at
         group = groups.setdefault(key, [])
-        group.append((renamed(info.name), info, dtype))
-        group += [(renamed(alias), info, dtype) for alias in recorded.get(info.name, ())]
+        group.append(_Named(renamed(info.name), info, form, dtype))
+        group += [group[-1]._replace(name=renamed(tie)) for tie in recorded.get(info.name, ())]
     seen: dict[str, str] = {}
     for group in groups.values():
-        for name, info, _ in group:
+        for name, info, *_ in group:
             if name in seen:
                 message = f"{seen[name]!r} and {info.name!r} would both be called {name!r}"
                 raise PlanError(message, path=checkpoint.path, code="WK661", tensor=info.name)
@@ -77,27 +87,27 @@ def _recorded(checkpoint: Checkpoint, wish: Wish) -> dict[str, list[str]]:
     return found
 
 
-def _grouped(
-    number: int, group: Sequence[tuple[str, TensorInfo, DType]], target: Target
-) -> Iterator[Step]:
-    by_name = {name: (info, dtype) for name, info, dtype in group}
-    first, *ties = preferred(by_name) if len(group) > 1 else by_name
+def _grouped(number: int, group: Sequence[_Named], target: Target) -> Iterator[Step]:
+    """A step for all names of a group, or one for each where the target knows no ties."""
+    if len(group) > 1:
+        by_name = {item.name: item for item in group}
+        group = [by_name[name] for name in preferred(by_name)]
     if not target.ties:
-        for name in (first, *ties):
-            yield _step(number, name, *by_name[name], ())
+        yield from (_step(number, item) for item in group)
         return
-    yield _step(number, first, *by_name[first], tuple(ties))
+    yield _step(number, group[0], tuple(item.name for item in group[1:]))
 
 
-def _step(number: int, name: str, info: TensorInfo, dtype: DType, ties: tuple[str, ...]) -> Step:
-    form = _form(info)
-    own = DTYPES.get(form.dtype, info.dtype)
-    if dtype.name != form.dtype:
+def _step(number: int, item: _Named, ties: tuple[str, ...] = ()) -> Step:
+    name, info, form, dtype = item
+    cast = dtype.name != form.dtype
+    if cast:
+        own = DTYPES.get(form.dtype, info.dtype)
         verdict = fit(own, dtype)
         if verdict.verdict == REFUSED:
             message = f"{own.name} cannot be cast to {dtype.name}: {verdict.words}"
             raise PlanError(message, code="WK671", tensor=info.name)
-    return Step(name, dtype, form.shape, info, number, _way(info, dtype.name != form.dtype), ties)
+    return Step(name, dtype, form.shape, info, number, _way(info, cast), ties)
 
 
 def _form(info: TensorInfo) -> canonical.Form:
@@ -125,9 +135,9 @@ def _way(info: TensorInfo, cast: bool) -> str:
     return MOVE if canonical.is_verbatim(info) else TURN
 
 
-def _dtype(info: TensorInfo, wish: Wish) -> DType:
+def _dtype(info: TensorInfo, form: canonical.Form, wish: Wish) -> DType:
     """The type in the target: that of the last rule that matches, else its own."""
-    found = DTYPES.get(_form(info).dtype, info.dtype)
+    found = DTYPES.get(form.dtype, info.dtype)
     for pattern, dtype in wish.dtypes:
         if pattern == EVERYTHING:
             if found.kind in ("float", "quant"):
