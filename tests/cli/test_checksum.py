@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,39 @@ def test_blake3_names_its_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert result.exit_code == 3
     assert "weightkit[blake3]" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_blake3_agrees_with_its_test_vectors(tmp_path: Path) -> None:
+    """https://github.com/BLAKE3-team/BLAKE3, test_vectors.json: bytes that count to 250."""
+    pytest.importorskip("blake3", reason="the extra blake3 is not installed")
+    vectors = {
+        0: "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
+        102400: "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085",
+    }
+    for nbytes, digest in vectors.items():
+        path = tmp_path / str(nbytes)
+        path.write_bytes(bytes(at % 251 for at in range(nbytes)))
+        assert run("checksum", "-a", "blake3", str(path)).split()[0] == digest
+
+
+def test_blake3_of_many_pieces(tmp_path: Path) -> None:
+    blake3 = pytest.importorskip("blake3", reason="the extra blake3 is not installed")
+    raw = random.Random(1).randbytes((5 << 20) + 7)
+    (tmp_path / "a").write_bytes(raw)
+    found = document("checksum", "-a", "blake3", "-a", "sha256", str(tmp_path / "a"))["files"]
+    digests = {"blake3": blake3.blake3(raw).hexdigest(), "sha256": hashlib.sha256(raw).hexdigest()}
+    assert found[0]["digests"] == digests
+
+
+@pytest.mark.skipif(shutil.which("cksum") is None, reason="cksum is not installed")
+def test_cksum_accepts_what_it_knows(folder: Path) -> None:
+    names = [word for name in ("sha256", "sha512", "blake2b") for word in ("-a", name)]
+    lines = run("checksum", *names, str(folder))
+    checked = subprocess.run(
+        ["cksum", "--strict", "-c"], input=lines, text=True, capture_output=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert checked.stdout.count(": OK") == 12
 
 
 def test_blake3_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

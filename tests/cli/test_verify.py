@@ -185,6 +185,17 @@ def test_a_link_out_in_place_of_a_file_is_not_read(folder: Path) -> None:
     assert found["found"] is None
 
 
+def test_sums_may_list_the_manifest(folder: Path, tmp_path: Path) -> None:
+    sums = tmp_path / "SHA256SUMS"
+    sums.write_text(run("checksum", str(folder)), encoding="utf-8")
+    assert "weightkit.manifest.json" in sums.read_text(encoding="utf-8")
+    assert verify(folder, "--sums", sums).exit_code == 0
+    (folder / "weightkit.manifest.json").write_text("{}", encoding="utf-8")
+    assert differences(folder, "--sums", sums) == [("altered", "weightkit.manifest.json")]
+    (folder / "weightkit.manifest.json").unlink()
+    assert differences(folder, "--sums", sums) == [("missing", "weightkit.manifest.json")]
+
+
 def test_a_link_out_of_a_folder_that_sums_are_of(folder: Path) -> None:
     listed = sums_of(folder)
     (folder / "x").symlink_to("/etc/passwd")

@@ -18,6 +18,9 @@ from weightkit.source import Source, os_errors
 PIECE = 1 << 17
 """Bytes read at a time: they are still in the cache when they are hashed, and need no new pages."""
 
+PIECES = {"blake3": 1 << 20}
+"""Of algorithms that share out one piece among the cores."""
+
 Tick = Callable[[int], None]
 
 
@@ -68,7 +71,8 @@ def checksum(
         known = cache.find(key, algorithms) if cache else {}
         wanted = [name for name in algorithms if name not in known]
         hashers = {name: ALGORITHMS[name](source.size) for name in wanted}
-        for piece in source.chunks(0, source.size if hashers else 0, PIECE):
+        size = max((PIECES.get(name, PIECE) for name in wanted), default=PIECE)
+        for piece in source.chunks(0, source.size if hashers else 0, size):
             for hasher in hashers.values():
                 hasher.update(piece)
             tick(len(piece))

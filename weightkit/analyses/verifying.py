@@ -81,6 +81,11 @@ def against_sums(
         wanted = {name: digests for name, digests in wanted.items() if name == names[0]}
         if not wanted:
             raise FormatError(f"{names[0]!r} is not listed", path=source, code="WK630")
+    elif NAME in wanted and os.path.isfile(os.path.join(folder, NAME)):
+        names = [
+            *names,
+            NAME,
+        ]  # a manifest is no file of the folder, unless someone says that it is
     found = differences(folder, names, wanted, {}, jobs, tick, follow, refused)
     return verdict(path, "checksums", source, len(wanted), found, allow_extra)
 

@@ -29,7 +29,7 @@ Examples:
   weightkit checksum --manifest Llama-3.1-8B/
 
 The lines are what sha256sum writes, and what sha256sum -c reads. With several algorithms each line
-names its own, and cksum -c reads them. --manifest writes weightkit.manifest.json, with a content
+names its own, and cksum -c reads those it knows. --manifest writes weightkit.manifest.json, with a content
 digest of every tensor, into the folder; weightkit verify reads it."""
 
 NAMES = ("sha256", "sha512", "blake2b", "blake3", "git-sha1")
