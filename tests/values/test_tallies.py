@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from weightkit.statistics import Histogram, Numbers
+from weightkit.values import tallies
 from weightkit.values.sums import together
 from weightkit.values.tallies import Tally
 
@@ -134,8 +135,10 @@ def test_any_bits(name: str, raw: bytes, cuts: tuple[int, int]) -> None:
     check(array, tally(array, cuts=cuts).numbers())
 
 
+@pytest.mark.parametrize("few", [0, 1000, 4096])
 @pytest.mark.parametrize("name", ALL)
-def test_many_random_bits(name: str) -> None:
+def test_many_random_bits(name: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallies, "FEW", few)
     array = of_bits(np.random.default_rng(5).bytes(20_001), name)
     check(array, tally(array, cuts=(7, 1000, 1001)).numbers())
 

@@ -107,8 +107,9 @@ def statistics(
 
 def nbytes_to_read(checkpoint: Checkpoint, pattern: str = "") -> int:
     """About how many bytes :func:`statistics` will tell of, for a progress display."""
-    parts = [_Part(prefix, part, pattern) for prefix, part in parts_of(checkpoint)]
-    return sum(item.info.nbytes for part in parts for item in part.plain.values())
+    wanted = _matcher(pattern)
+    found = ((prefix, info) for prefix, part in parts_of(checkpoint) for info in part.tensors)
+    return sum(info.nbytes for prefix, info in found if wanted(prefix + info.name))
 
 
 def _check_chosen(checkpoint: Checkpoint, parts: Sequence[_Part], pattern: str) -> None:

@@ -21,6 +21,8 @@ from weightkit.values.bins import histogram, magnitudes
 from weightkit.values.sums import FP16_INF, Sums, folded, known, sums_of
 
 CODES = 1 << 16
+FEW = 1 << 12
+"""Numbers of a tensor that are sorted rather than counted."""
 
 
 class Tally:
@@ -32,7 +34,9 @@ class Tally:
     def __init__(self, row: int = 0, start: int = 0) -> None:
         self.start = self.at = start
         self.kind: _Kind | None = None
-        self.counts = np.zeros(0, np.int64)
+        self.few: list[Array] = []
+        """Codes, as long as there are so few that sorting them is less work than 65,536 counters."""
+        self.counts: Array | None = None
         self.sums = {start: Sums()}
         self.rows = _Rows(row)
 
@@ -42,14 +46,13 @@ class Tally:
             tile = tile.view(tile.real.dtype)
         if self.kind is None:
             self.kind = _kind(tile.dtype)
-            self.counts = np.zeros(self.kind.codes, np.int64)
         codes = tile
         if self.kind.table is None:
             self.sums[self.start].merge(sums_of(tile))
-            self.counts += np.bincount(_upper(tile), minlength=CODES)
+            self._count(_upper(tile))
         else:
             codes = tile.view(f"u{tile.itemsize}")
-            self.counts += _counted(codes)
+            self._count(codes)
         if self.rows.row:
             self.rows.add(self.at, codes, self.kind)
         self.at += len(tile)
@@ -58,10 +61,11 @@ class Tally:
         """Add the tally of another part of the same tensor."""
         if other.kind is None:
             return
-        if self.kind is None:
-            self.kind, self.counts = other.kind, other.counts.copy()
-        else:
-            self.counts += other.counts
+        self.kind = other.kind
+        for codes in other.few:
+            self._count(codes)
+        if other.counts is not None:
+            self._spread(other.counts)
         self.sums |= other.sums
         self.rows.merge(other.rows)
 
@@ -70,12 +74,33 @@ class Tally:
         if self.kind is None:
             return Numbers()
         with np.errstate(all="ignore"):
-            codes = np.flatnonzero(self.counts)
-            counts = self.counts[codes]
+            codes, counts = self._codes()
             if self.kind.table is not None:
                 return _of_codes(self.kind, codes, counts)
             sums = [self.sums[start] for start in sorted(self.sums)]
             return _of_sums(self.kind, codes, counts, folded(sums))
+
+    def _count(self, codes: Array) -> None:
+        if self.counts is None and len(codes) + sum(map(len, self.few)) <= FEW:
+            self.few.append(codes)
+        else:
+            self._spread(_counted(codes))
+
+    def _spread(self, counts: Array) -> None:
+        """Add counts of all codes, and from now on keep them so."""
+        if self.counts is None:
+            self.counts = np.zeros_like(counts)
+            for codes in self.few:
+                self.counts += _counted(codes)
+            self.few = []
+        self.counts += counts
+
+    def _codes(self) -> tuple[Array, Array]:
+        """The codes that there are, and how many of each."""
+        if self.counts is None:
+            return np.unique(np.concatenate(self.few), return_counts=True)
+        codes = np.flatnonzero(self.counts)
+        return codes, self.counts[codes]
 
     @property
     def dead_rows(self) -> int:
@@ -87,7 +112,6 @@ class _Kind(NamedTuple):
     """How a type is counted. ``table`` has the values of all its codes, or None for wide types."""
 
     dtype: np.dtype[Any]
-    codes: int
     table: Array | None
     zero: Array | None
     """Which codes are zero."""
@@ -107,11 +131,11 @@ def _kind(dtype: np.dtype[Any]) -> _Kind:
         finfo: Any = ml_dtypes.finfo
         normal = float(finfo(dtype).smallest_normal)
     if dtype.itemsize > 2:
-        return _Kind(dtype, CODES, None, None, normal)
+        return _Kind(dtype, None, None, normal)
     codes = 1 << (8 * dtype.itemsize)
     with np.errstate(invalid="ignore"):  # NaNs that signal
         table = np.arange(codes, dtype=f"u{dtype.itemsize}").view(dtype).astype(np.float64)
-    return _Kind(dtype, codes, table, table == 0, normal)
+    return _Kind(dtype, table, table == 0, normal)
 
 
 def _counted(codes: Array) -> Array:
