@@ -315,11 +315,21 @@ def test_what_is_an_npz() -> None:
     assert not zipped("x.npz", b"a.txt")
 
 
+def budgeted(content: bytes, level: int) -> list[str]:
+    source = Buffer(archive([Entry(b"%d.npy" % n, content) for n in range(20)]))
+    faults, budget = Faults("x"), Budget(members=3)
+    budget.level = level
+    found = room.examine_npz(source, read_zip(source, faults), budget, faults)
+    return [fault.code for fault in found.faults if fault.code == "WK002"]
+
+
 def test_npz_budget_of_members() -> None:
-    source = Buffer(archive([Entry(b"%d.npy" % n, npy()) for n in range(20)]))
-    faults = Faults("x")
-    found = room.examine_npz(source, read_zip(source, faults), Budget(members=3), faults)
-    assert [fault.code for fault in found.faults] == ["WK002"]
+    """Plain arrays are only counted inside another container: their headers are all that is read."""
+    objects = npy("'|O'", data=b"N.")
+    assert budgeted(npy(), level=0) == []
+    assert budgeted(npy(), level=1) == ["WK002"]
+    assert budgeted(objects, level=0) == ["WK002"]
+    assert budgeted(b"no array", level=0) == ["WK002"]
 
 
 @pytest.mark.parametrize(

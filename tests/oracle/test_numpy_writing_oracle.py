@@ -98,6 +98,13 @@ def test_metadata_has_a_member_of_its_own() -> None:
         assert found["weightkit.json"] == b'{\n"a": "1",\n"b": "2"\n}\n'
 
 
+def test_twenty_thousand_arrays(tmp_path: Path) -> None:
+    (tmp_path / "x.npz").write_bytes(ours({f"h.{n}": np.full(4, n, "i2") for n in range(20_000)}))
+    with open_checkpoint(tmp_path / "x.npz") as found:
+        assert len(found.tensors) == 20_000
+        assert found.findings == ()
+
+
 @pytest.mark.parametrize("sizes", [[10, 5 << 30, 7], [1 << 32]])
 def test_beyond_four_gibibytes(sizes: list[int], tmp_path: Path) -> None:
     infos = [TensorInfo(str(n), DTYPES["u8"], (n,), Extent(0, 0, n)) for n in sizes]

@@ -24,7 +24,7 @@ SUFFIXES = (".npy", ".npz")
 
 UNNAMED = "arr_0"
 """An ``.npy`` file does not name its array; numpy calls one that was given no name so."""
-HEAD = 1 << 14
+HEAD = 512
 
 
 class Array(NamedTuple):
@@ -92,16 +92,18 @@ def examine_npz(source: Reader, archive: Zip, budget: Budget, faults: Faults) ->
     for member in (*archive.members, *archive.hidden):
         if member.is_directory or member is note:
             continue
-        if not budget.member():
+        array = _member(archive, member, budget, faults)
+        # Of a plain array only the header is looked at: there may be as many as the directory lists.
+        plain = array is not None and array.program is None and not budget.level
+        if not plain and not budget.member():
             faults.add("WK002", "too many members to examine", member.place)
             break
-        array = _member(archive, member, budget, faults)
         if array is None:
             found.others.append(member.name)
         else:
             found.add(array, archive.by_zipfile(member.name) in {member, None}, member, faults)
-    plain = dict(noted or {})
-    found.recast(notes.dtypes(plain.pop(notes.DTYPES, "{}")))
+    kept = dict(noted or {})
+    found.recast(notes.dtypes(kept.pop(notes.DTYPES, "{}")))
     lists = {"other_members": found.others, "object_arrays": found.objects}
     index = FileIndex(
         source.path,
@@ -111,7 +113,7 @@ def examine_npz(source: Reader, archive: Zip, budget: Budget, faults: Faults) ->
         version=", ".join(sorted(found.versions)),
         metadata={key: names for key, names in lists.items() if names},
         container="npz",
-        notes=plain,
+        notes=kept,
     )
     return Examination(index, tuple(found.programs), faults.all())
 
