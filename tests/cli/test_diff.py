@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -231,3 +233,55 @@ def test_git(tmp_path: Path) -> None:
     git(tmp_path, "commit", "-qam", "two")
     assert "+tensor c.weight f32 [1]" in git(tmp_path, "log", "-p", "-1")
     assert "+tensor a.weight" in git(tmp_path, "log", "-p", "--reverse")
+
+
+# Size
+
+
+def hole(path: Path, elements: int, last: bytes) -> Path:
+    """A safetensors of one F16 tensor that takes no room on disk but for its last element."""
+    nbytes = 2 * elements
+    entry = {"dtype": "F16", "shape": [elements], "data_offsets": [0, nbytes]}
+    header = json.dumps({"w": entry}).encode()
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.seek(8 + len(header) + nbytes - 2)
+        file.write(last)
+    return path
+
+
+@pytest.mark.parametrize(("options", "status"), [([], 1), (["--values"], 1)])
+def test_memory_does_not_grow_with_the_tensor(
+    tmp_path: Path, options: list[str], status: int
+) -> None:
+    a = hole(tmp_path / "a.safetensors", 48 << 20, b"\0\0")
+    b = hole(tmp_path / "b.safetensors", 48 << 20, b"\0\x3c")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "weightkit", "diff", *options, a, b],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    text = process.stdout.read().decode()
+    _, waited, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(waited)
+    assert process.returncode == status
+    assert usage.ru_maxrss < 90 << 10  # KiB; each of the tensors has 96 MiB
+    if options:
+        assert "1 of 50,331,648 changed" in text
+
+
+def test_an_interrupt_ends_it(tmp_path: Path) -> None:
+    a = hole(tmp_path / "a.safetensors", 1 << 36, b"\0\0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "weightkit", "diff", "--values", a, a],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(3)
+    process.send_signal(signal.SIGINT)
+    out, complaint = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert complaint.strip() == b"weightkit: interrupted"
