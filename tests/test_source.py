@@ -262,6 +262,11 @@ def test_windows(source: Source) -> None:
     assert str(error) == f"{source.path}!inner!deeper @ 0x3: WK001 why"
 
 
+def test_an_error_names_its_tensor_once() -> None:
+    assert str(FormatError("a cast fails", tensor="a")) == "a cast fails (tensor 'a')"
+    assert str(FormatError("'a' is cast", tensor="a")) == "'a' is cast"
+
+
 def test_a_window_does_not_leave_its_parent(source: Source) -> None:
     for window in (Window(source, 10200, 100, "x"), Window(source, 1 << 70, 100, "x")):
         assert code_of(lambda window=window: window.pread(0, 100), FormatError) == "WK001"  # type: ignore[misc]

@@ -62,7 +62,7 @@ class WeightkitError(Exception):
         if self.offset is not None:
             place = f"{place} @ 0x{self.offset:x}".strip()
         reason = f"{self.code} {self.message}".strip()
-        if self.tensor and self.tensor not in self.message:
+        if self.tensor and repr(self.tensor) not in self.message:
             reason = f"{reason} (tensor {self.tensor!r})"
         return safe_text(f"{place}: {reason}" if place else reason)
 

@@ -553,7 +553,8 @@ def test_a_vast_manifest_is_not_read(tmp_path: Path) -> None:
 def test_no_manifest(tmp_path: Path) -> None:
     result = verify(tmp_path)
     assert result.exit_code == 3
-    assert MANIFEST in result.stderr
+    assert f"no {MANIFEST} in it; make one with" in result.stderr
+    assert f"no {MANIFEST} beside it" in verify(shutil.copy(LLAMA, tmp_path)).stderr
 
 
 def test_one_thing_at_a_time(folder: Path) -> None:

@@ -41,7 +41,7 @@ def against_manifest(
     tick: Tick = lambda nbytes: None,
 ) -> Verification:
     """Hold a folder (or a file) against its manifest, by default the one in it."""
-    manifest_path = manifest_path or default_manifest(path)
+    manifest_path = manifest_path or _own_manifest(path)
     manifest = claims.read_manifest(manifest_path)
     refused: dict[str, str] = {}
     folder, names = listed(path, [manifest_path], follow, refused)
@@ -56,6 +56,18 @@ def against_manifest(
     tensors = {item.path: item for item in manifest.files}
     detailed = [_with_tensors(item, folder, tensors.get(item.path), jobs) for item in found]
     return verdict(path, "manifest", manifest_path, len(wanted), detailed, allow_extra)
+
+
+def _own_manifest(path: str) -> str:
+    found = default_manifest(path)
+    if not os.path.exists(found):
+        where = "in it" if os.path.isdir(path) else "beside it"
+        message = (
+            f"no {NAME} {where}; make one with weightkit checksum --manifest, "
+            "or hold it against something else (weightkit verify --help)"
+        )
+        raise AccessError(message, path=path, code="WK010")
+    return found
 
 
 def default_manifest(path: str) -> str:

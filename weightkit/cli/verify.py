@@ -167,9 +167,7 @@ def command(
                 )
             return verifying.against_manifest(path, manifest or "", **extra, tick=display.tick)
 
-    hint = "make a manifest with weightkit checksum --manifest, or see weightkit verify --help"
-    showing = running.Showing(verify, output, hint=hint if manifest is None else "")
-    return running.each([path], work, showing, judge=status)
+    return running.each([path], work, running.Showing(verify, output), judge=status)
 
 
 def status(report: Verification) -> int:

@@ -27,7 +27,7 @@ def to_blocks(found: Iterable[Finding], wish: Wish) -> Iterator[Block]:
 def message(finding: Finding) -> str:
     """What was found and where, in one line."""
     text = finding.message
-    if finding.tensor and finding.tensor not in text:
+    if finding.tensor and repr(finding.tensor) not in text:
         text += f" (tensor {finding.tensor})"
     where = figures.place(finding.path.rsplit("/", 1)[-1], finding.offset, finding.entry)
     return f"{text}  {where}" if where else text
