@@ -92,6 +92,8 @@ class Plan:
     notes: tuple[Finding, ...] = ()
     accepted: frozenset[str] = frozenset()
     """Names of the flags by which losses were accepted."""
+    refused: tuple[Finding, ...] = ()
+    """The losses that none of them accepts: the plan is not carried out."""
     key: str = ""
     """Of the state dict that is converted; "" for a source that has one at its top level."""
     left: tuple[str, ...] = ()
@@ -152,6 +154,8 @@ class Conversion:
     """How it was proved: "content", or "" with ``--no-verify``."""
     content_id: str
     """Of the target, "" where it was not verified."""
+    algorithm: str = ""
+    """Of the content id, "" where there is none."""
     casts: tuple[CastLoss, ...] = ()
     receipt: str = ""
     """Path of the receipt, "" for none."""

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from click.testing import CliRunner
 
 from tests.cli.test_commands import SCHEMAS, document, run
+from weightkit.cli import group
 
 FIXTURES = Path(__file__).resolve().parent.parent.parent / "fixtures"
 STATE_DICT = str(FIXTURES / "torch/state_dict.pt")
@@ -23,7 +25,8 @@ def test_what_was_done_is_shown(tmp_path: Path) -> None:
     text = run("convert", STATE_DICT, target)
     assert "9 moved as they are" in text
     assert "read back and is the same" in text
-    assert document("id", target)["id"] in text
+    own = document("id", target)
+    assert f"{own['algorithm']}:{own['id']}" in text
 
 
 def test_json_of_a_conversion(tmp_path: Path) -> None:
@@ -32,7 +35,8 @@ def test_json_of_a_conversion(tmp_path: Path) -> None:
     assert found["converted"]
     assert found["verified"]
     assert found["ways"] == {"move": 1, "cast": 8}
-    assert found["content_id"] == document("id", target)["id"]
+    own = document("id", target)
+    assert (found["algorithm"], found["content_id"]) == (own["algorithm"], own["id"])
     assert len(found["casts"]) == 8
 
 
@@ -41,6 +45,7 @@ def test_json_of_a_plan(tmp_path: Path) -> None:
     found = document("convert", CHECKPOINT, str(target), "--dry-run")
     assert not found["converted"]
     assert [item["code"] for item in found["losses"]] == ["WK640", "WK641"]
+    assert found["refused"] == ["WK640", "WK641"]
     assert len(found["steps"]) == 9
     assert found["key"] == "model"
     places = sorted((step["offset"], step["bytes"]) for step in found["steps"])
@@ -66,6 +71,8 @@ def test_the_plan_for_people(tmp_path: Path) -> None:
         ([STATE_DICT, "{}/out.safetensors", "--shard-size", "much"], 2),
         ([STATE_DICT, "{}/out.safetensors", "--metadata", "none"], 2),
         ([STATE_DICT, "{}/out.safetensors", "--dry-run", "--resume"], 2),
+        ([STATE_DICT, "{}/out.safetensors", "--timestamp"], 2),
+        ([STATE_DICT, CHECKPOINT, "--into", "{}/out", "--sidecar={}/side.json"], 2),
         (["{}/absent.pt", "{}/out.safetensors"], 3),
         ([str(FIXTURES / "hostile/os_system.pt"), "{}/out.safetensors"], 2),
     ],
@@ -92,7 +99,33 @@ def test_a_tree_in_one_command(tmp_path: Path) -> None:
     assert "WK640" in text  # checkpoint.pt, with its optimizer
     again = run("convert", "--recursive", str(tree), "--drop-non-tensors")
     assert "3 of 3" in again
-    assert "nothing to convert" in run("convert", "--recursive", str(tree))
+    assert "verified, accepted: WK640, WK641" in again
+    done = CliRunner().invoke(group, ["convert", "--recursive", str(tree)])
+    assert "nothing to convert" in done.stdout
+    assert "passed over, whose targets exist" in done.stderr
+
+
+def test_a_dry_run_of_a_tree_makes_no_folder(tmp_path: Path) -> None:
+    into = tmp_path / "out"
+    text = run("convert", "--into", str(into), "--dry-run", STATE_DICT, CHECKPOINT)
+    assert "refused until accepted: WK640, WK641" in text
+    assert "planned" in text
+    assert "converted" not in text
+    assert not into.exists()
+
+
+def test_what_was_accepted_is_said_without_advice(tmp_path: Path) -> None:
+    target = str(tmp_path / "out.safetensors")
+    assert "until accepted: WK640, WK641" in run("convert", CHECKPOINT, target, "--dry-run")
+    text = run("convert", CHECKPOINT, target, "--drop-non-tensors", "--dtype", "f16")
+    assert "WK640" in text
+    assert "--drop-non-tensors" not in text
+    assert "the same, but for the casts" in text
+
+
+def test_a_refusal_counts_what_else_is_lost(tmp_path: Path) -> None:
+    words = ["convert", CHECKPOINT, str(tmp_path / "out.safetensors")]
+    assert "(and 1 further loss: see --dry-run)" in CliRunner().invoke(group, words).stderr
 
 
 def test_json_of_a_batch(tmp_path: Path) -> None:

@@ -90,7 +90,10 @@ ACCEPTED = ("allow_lossy", "drop_non_tensors", "materialize", "allow_unsafe_sour
 @_flag("--resume", "Keep the finished files of the same conversion, interrupted before.")
 @_flag("--no-verify", "Do not read back what was written.")
 @_flag("--beside", "Every PATH is a source; its target goes beside it.")
-@_flag("--recursive", "As --beside, for all checkpoints in folders and below.")
+@_flag(
+    "--recursive",
+    "As --beside, for all checkpoints in folders and below whose targets do not exist yet.",
+)
 @click.option("--into", metavar="FOLDER", help="As --beside, but below FOLDER.")
 @click.option("--limit", metavar="N", type=click.IntRange(0), help="Rows of a plan; 0 for all.")
 @options.jobs
@@ -115,6 +118,8 @@ def command(
     wish = _wish(asked, choosing.key)
     if asked["resume"] and asked["dry_run"]:
         raise click.UsageError("--dry-run writes nothing that could be resumed.")
+    if asked["timestamp"] and not asked["provenance"]:
+        raise click.UsageError("--timestamp goes with --provenance.")
     opening = {**choosing.arguments}
     opening.pop("key")
 
@@ -125,6 +130,8 @@ def command(
         source, target = errand
         if asked["dry_run"]:
             return plan(source, target, wish, **opening)
+        if asked["into"]:
+            _make_folder(os.path.dirname(target))
         with progress("convert", output.quiet) as display:
             how = How(
                 verify=not asked["no_verify"],
@@ -140,7 +147,7 @@ def command(
 
     listed = running.all_paths(paths, files_from)
     if asked["beside"] or asked["recursive"] or asked["into"] or files_from:
-        return _batch(_errands(listed, asked), work, output)
+        return _batch(_errands(listed, asked, output.quiet), work, output)
     if len(listed) != 2:
         message = "Name a SOURCE and a TARGET; for several sources see --beside and --into."
         raise click.UsageError(message)
@@ -161,8 +168,6 @@ def _batch(
     outcomes: list[Plan | Conversion | WeightkitError] = []
     for errand in errands:
         try:
-            if not os.path.isdir(os.path.dirname(errand.target) or "."):
-                os.makedirs(os.path.dirname(errand.target))
             outcomes.append(work(errand))
         except WeightkitError as error:
             boundary.complain(str(error))
@@ -229,11 +234,22 @@ def _lines(path: str | None) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _errands(paths: Sequence[str], asked: dict[str, Any]) -> list[Errand]:
+def _make_folder(path: str) -> None:
+    from weightkit.source import os_errors
+
+    with os_errors(path):
+        os.makedirs(path or ".", exist_ok=True)
+
+
+def _errands(paths: Sequence[str], asked: dict[str, Any], quiet: bool) -> list[Errand]:
     from weightkit.convert.batches import errands, known_target
+    from weightkit.convert.wishes import DEFAULT_SIDECAR
 
     if asked["receipt"]:
         raise click.UsageError("--receipt is of one conversion.")
+    if asked["sidecar"] and asked["sidecar"] != DEFAULT_SIDECAR:
+        message = "--sidecar FILE is of one conversion; --sidecar alone writes one for each target."
+        raise click.UsageError(message)
     found = errands(
         paths,
         known_target(asked["to"] or ""),
@@ -242,4 +258,8 @@ def _errands(paths: Sequence[str], asked: dict[str, Any]) -> list[Errand]:
     )
     if not asked["recursive"] or asked["force"]:
         return found
-    return [item for item in found if not os.path.lexists(item.target)]
+    wanted = [item for item in found if not os.path.lexists(item.target)]
+    if len(wanted) < len(found):
+        done = len(found) - len(wanted)
+        boundary.hint(f"{done:,} passed over, whose targets exist (--force replaces them)", quiet)
+    return wanted

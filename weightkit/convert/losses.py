@@ -45,17 +45,14 @@ def _accepts(code: str, accepted: frozenset[str]) -> bool:
     return LOSSY in accepted or bool(accepted.intersection(CONSENT[code]))
 
 
-def refuse(losses: Iterable[Finding], accepted: frozenset[str], path: str) -> None:
+def refuse(found: Sequence[Finding], path: str) -> None:
     """Raise PlanError for losses that were not accepted; its message names the flags."""
-    found = refused(losses, accepted)
     if not found:
         return
     first = found[0]
     flags = " or ".join([*CONSENT[first.code], *([LOSSY] if first.code != "WK648" else [])])
-    more = f" (and {len(found) - 1} more losses: see --dry-run)" if len(found) > 1 else ""
+    more = f" (and {_count(found[1:], 'further loss', 'es')}: see --dry-run)" if found[1:] else ""
     message = f"{first.message}; accept with {flags}{more}"
-    kind = dict.fromkeys([item.code for item in found])
-    assert kind
     raise PlanError(message, path=first.path or path, code=first.code, tensor=first.tensor)
 
 
@@ -151,5 +148,5 @@ def _names(keys: Iterable[str]) -> str:
     return ", ".join(listed[:SHOWN]) + more
 
 
-def _count(items: Sequence[object], noun: str) -> str:
-    return f"{len(items)} {noun}" + ("s" if len(items) > 1 else "")
+def _count(items: Sequence[object], noun: str, ending: str = "s") -> str:
+    return f"{len(items)} {noun}" + (ending if len(items) > 1 else "")

@@ -83,6 +83,7 @@ def _plan(checkpoint: Checkpoint, target: str, wish: Wish, folder: bool, follow:
     carried, uncarried = carried_files(checkpoint, files, follow) if folder else ((), ())
     said += [*_left_out("WK647", "left out", left, checkpoint)]
     said += [*_left_out("WK646", "not carried over", uncarried, checkpoint)]
+    accepted = wish.accepted | {flag for flag in ["--key"] if wish.key is not None}
     made = Plan(
         checkpoint.path,
         target,
@@ -94,7 +95,8 @@ def _plan(checkpoint: Checkpoint, target: str, wish: Wish, folder: bool, follow:
         sidecar=_sidecar(parts, target, wish, folder),
         losses=tuple(lost),
         notes=tuple(said),
-        accepted=wish.accepted | {flag for flag in ["--key"] if wish.key is not None},
+        accepted=accepted,
+        refused=tuple(lossy.refused(lost, accepted)),
         key=", ".join(dict.fromkeys(part.sets[0].key for _, part in parts if part.sets[0].key)),
         left=tuple(left),
         memory=_memory(files),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
-from weightkit.analyses.digests import checkpoint_digest
+from weightkit.analyses.digests import ALGORITHM, checkpoint_digest
 from weightkit.convert import losses
 from weightkit.convert.checking import check_file
 from weightkit.convert.moving import Mover, Tensor, Tick
@@ -52,7 +52,7 @@ def run(plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = ()
     VerifyError if what was written does not read back, and PlanError WK650 for casts that lost
     values.
     """
-    losses.refuse(plan.losses, plan.accepted, plan.source)
+    losses.refuse(plan.refused, plan.source)
     sources = [source for part in checkpoints(checkpoint) for source in part.sources]
     paths = [plan.source, *(source.path for source in sources)]
     side = [plan.sidecar.name] if plan.sidecar is not None and not _sidecar_inside(plan) else []
@@ -222,6 +222,7 @@ class _Making:
             tuple(self._written()),
             "content" if self.how.verify else "",
             checkpoint_digest(listed).hex() if known else "",
+            ALGORITHM if known else "",
             tuple(self.casts),
         )
 

@@ -58,12 +58,14 @@ def to_json(report: Plan | Conversion, wish: Wish) -> dict[str, Any]:
         "left": list(plan.left),
         "ways": dict(_ways(plan)),
         "losses": [plain(item) for item in plan.losses],
+        "refused": list(dict.fromkeys(item.code for item in plan.refused)),
         "notes": [plain(item) for item in plan.notes],
         "converted": isinstance(report, Conversion),
     }
     if isinstance(report, Conversion):
         found |= {
             "verified": bool(report.verified),
+            "algorithm": report.algorithm or None,
             "content_id": report.content_id or None,
             "casts": [plain(item) for item in report.casts],
             "receipt": report.receipt or None,
@@ -108,7 +110,7 @@ def to_blocks(report: Plan | Conversion, wish: Wish) -> Iterator[Block]:
     yield Title(plan.target, joined([plan.format, figures.size(plan.nbytes)]))
     yield Facts([*_facts(plan), *_outcome(report)])
     yield from _casts([item for item in report.casts if _lost(item)])
-    yield from _said((*plan.losses, *plan.notes), wish)
+    yield from _said(plan, wish)
 
 
 def batch_blocks(
@@ -126,21 +128,34 @@ def batch_blocks(
         yield Table(columns, rows)
     failed = sum(isinstance(item, WeightkitError) for item in outcomes)
     text = f"{len(outcomes) - failed:,} of {len(outcomes):,}" if rows else "nothing to convert"
-    yield Facts([("converted", Text(text, "danger" if failed else ""))])
+    done = "planned" if any(isinstance(item, Plan) for item in outcomes) else "converted"
+    yield Facts([(done, Text(text, "danger" if failed else ""))])
 
 
 def _outcome_row(errand: Errand, outcome: Plan | Conversion | WeightkitError) -> Sequence[Cell]:
     if isinstance(outcome, WeightkitError):
         return errand.source, "", "", Text(f"{outcome.code} {outcome.message}", "danger")
+    plan = outcome if isinstance(outcome, Plan) else outcome.plan
+    return errand.source, errand.target, figures.size(plan.nbytes), _outcome_note(outcome)
+
+
+def _outcome_note(outcome: Plan | Conversion) -> Cell:
     if isinstance(outcome, Plan):
-        return errand.source, errand.target, figures.size(outcome.nbytes), "planned"
-    note = "verified" if outcome.verified else Text("not verified", "warning")
-    return errand.source, errand.target, figures.size(outcome.plan.nbytes), note
+        refused = f"refused until accepted: {_codes(outcome.refused)}"
+        return Text(refused, "warning") if outcome.refused else "planned"
+    lost = f", accepted: {_codes(outcome.plan.losses)}" if outcome.plan.losses else ""
+    return f"verified{lost}" if outcome.verified else Text(f"not verified{lost}", "warning")
+
+
+def _codes(found: Sequence[Finding]) -> str:
+    return ", ".join(dict.fromkeys(item.code for item in found))
 
 
 def _plan(plan: Plan, wish: Wish) -> Iterator[Block]:
     yield Title(plan.target, joined([plan.format, "not written: this is the plan"]))
-    yield Facts([*_facts(plan), ("memory", f"at most about {figures.size(plan.memory)}")])
+    memory = f"at most about {figures.size(plan.memory)}"
+    refused = [("refused", Text(f"until accepted: {_codes(plan.refused)}", "warning"))]
+    yield Facts([*_facts(plan), ("memory", memory), *(refused if plan.refused else [])])
     steps = [step for item in plan.files for step in item.steps]
     columns = [
         Column("tensor", style="name"),
@@ -152,7 +167,7 @@ def _plan(plan: Plan, wish: Wish) -> Iterator[Block]:
     ]
     limit = SHOWN if wish.limit is None else wish.limit
     yield listed(columns, steps, _row, limit)
-    yield from _said((*plan.losses, *plan.notes), wish)
+    yield from _said(plan, wish)
 
 
 def _row(step: Step) -> Sequence[Cell]:
@@ -196,9 +211,10 @@ def _outcome(report: Conversion) -> Iterator[tuple[str, Cell]]:
     if not report.verified:
         yield "verified", Text("no, as asked", "warning")
         return
-    yield "verified", "every tensor was read back and is the same"
+    casts = ", but for the casts" if report.casts else ""
+    yield "verified", f"every tensor was read back and is the same{casts}"
     if report.content_id:
-        yield "content id", Text(report.content_id, "name")
+        yield "content id", Text(f"{report.algorithm}:{report.content_id}", "name")
     if report.receipt:
         yield "receipt", report.receipt
 
@@ -230,8 +246,10 @@ def _casts(found: Sequence[CastLoss]) -> Iterator[Block]:
     yield Table(columns, rows, more=more)
 
 
-def _said(found: Sequence[Finding], wish: Wish) -> Iterator[Block]:
-    yield from findings.to_blocks(found, wish)
-    remedies = list(dict.fromkeys(item.remedy for item in found if item.severity != "note"))
+def _said(plan: Plan, wish: Wish) -> Iterator[Block]:
+    """What is lost and what is worth saying; what to do about it, unless it was accepted."""
+    yield from findings.to_blocks((*plan.losses, *plan.notes), wish)
+    open_ = [*plan.refused, *(item for item in plan.notes if item.severity != "note")]
+    remedies = list(dict.fromkeys(item.remedy for item in open_))
     if remedies:
         yield Lines(remedies)
