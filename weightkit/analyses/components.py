@@ -230,7 +230,7 @@ def _is_norm_weight(group: Fold, path: tuple[str, ...], end: int) -> bool:
 
 def _layer_between(path: tuple[str, ...], end: int) -> bool:
     """Whether what matched holds whole layers, so that it says nothing about what is in them."""
-    return any(part.endswith(regions.LAYER_ENDS) for part in path[end + 1 : -2])
+    return any(part.endswith(regions.LAYER_ENDS) for part in path[end + 1 : -3])
 
 
 def _is_scale(segments: tuple[str, ...], scene: Scene) -> bool:

@@ -227,9 +227,14 @@ PARAMETERS = [
 
 # Only where no enclosing module says more.
 WEAK = [
-    Row("queries_keys_values", "attention", "module.queries_keys_values.linear.weight"),
+    Row(
+        "{queries,keys_values,queries_keys_values}",
+        "attention",
+        "module.queries_keys_values.linear.weight",
+    ),
+    Row("linear_{up,down}", "feed_forward", "layers.1.module.linear_up.linear.weight"),
     Row("{q,k,v,o,qkv}_proj", "attention", "layers.0.q_proj.weight"),
-    Row("to_{q,k,v,out,qkv,k_ip,v_ip}", "attention", "mid_block.attentions.0.to_q.weight"),
+    Row("to_{q,k,v,out,kv,qkv,k_ip,v_ip}", "attention", "mid_block.attentions.0.to_q.weight"),
     Row("{att_proj,in_proj_weight,in_proj_bias}", "attention", "blocks.0.att_proj.weight"),
     Row("add_{q,k,v}_proj", "attention", "transformer_blocks.0.add_q_proj.weight"),
     Row("{query,key,value,query_key_value,proj_attn}", "attention", "attentions.0.query.weight"),
