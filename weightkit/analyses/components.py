@@ -147,8 +147,10 @@ def _rank(group: Fold, segments: tuple[str, ...], scene: Scene) -> int:
     """Dimensions of the weight of the fold's module; 0 where a bias has none beside it."""
     if segments[-1] != "bias":
         return len(group.shape)
-    if len(group.shape) > 1:  # of the weight's own shape, so it works by element
-        return 1
+    if len(group.shape) > 1 and any(
+        weight.shape == group.shape for weight in scene.siblings(group, *WEIGHTS)
+    ):
+        return 1  # of the weight's own shape, so the two work by element
     for names in (WEIGHTS, NORMALISED_WEIGHTS):
         ranks = scene.ranks_of(group, *names)
         if len(ranks) == 1:

@@ -114,6 +114,8 @@ def _check_layers(whole: Whole, fields: Fields, faults: Faults) -> None:
     single = [run for run in language if run.is_of_layers]
     if len(single) != 1 or any(key in fields.table for key in _COUNTED_OTHERWISE):
         return
+    if isinstance(fields.find("layers")[1], Mapping):  # one number for each of several encoders
+        return
     declared = fields.optional("layers", 1)
     run = single[0]
     further = _further_layers(fields)
@@ -202,10 +204,8 @@ def _check_heads(whole: Whole, fields: Fields, faults: Faults) -> None:
     if not queries or not keys or len(queries) != 1 or len(keys) != 1:
         return
     query, key = queries.pop(), keys.pop()
-    outputs = _projections(whole, "o")
-    if outputs == {query // 2}:  # a gate is stored with the queries
-        query //= 2
-    if query * shared != key * heads:
+    gated = _projections(whole, "o") == {query // 2}  # a gate is stored with the queries
+    if key * heads not in {query * shared, query // 2 * shared if gated else query * shared}:
         shape = f"queries are {query / key:g} times the keys" if key else "there are no keys"
         message = f"{heads} heads and {shared} key-value heads declared, but {shape}"
         faults.add("WK714", message, subject=fields.find("kv_heads")[0])

@@ -46,6 +46,9 @@ REGIONS = [
     Region("mm", "projector", "mm.0.weight", first=True),
     Region("mtp*", "mtp", "mtp.layers.0.self_attn.q_proj.weight"),
     Region("nextn", "mtp", "blk.61.nextn.eh_proj.weight"),
+    Region(
+        "img_processor", "vision", "embed_tokens_extend.image_embed.img_processor.post_layernorm"
+    ),
     Region("{vision,vpm,vision_embed_tokens}", "vision", "vpm.encoder.layers.0.mlp.fc1.weight"),
     Region("{speech_encoder,audio_embed,apm}", "audio", "apm.layers.0.fc1.weight"),
     Region("{resampler,qformer,language_projection}", "projector", "resampler.query"),
