@@ -89,6 +89,12 @@ QUANTIZED = {
     "float zero points": torch.quantize_per_channel(
         VALUES, SCALES.float(), torch.rand(300) * 9, 1, torch.quint8
     ),
+    "4 bits": torch.quantize_per_channel(
+        torch.randn(7, 300), torch.rand(7) + 0.1, torch.rand(7) * 9, 0, torch.quint4x2
+    ),
+    "2 bits": torch.quantize_per_channel(
+        torch.randn(7, 300), torch.rand(7) + 0.1, torch.rand(7), 0, torch.quint2x4
+    ),
     "scalar": torch.quantize_per_tensor(torch.tensor(3.3), 0.1, 0, torch.qint8),
     "empty": torch.quantize_per_tensor(torch.empty(0, 4), 0.1, 0, torch.qint8),
     "larger than a tile": torch.quantize_per_channel(
@@ -101,6 +107,15 @@ QUANTIZED = {
 @pytest.mark.parametrize("kind", QUANTIZED)
 def test_quantized_tensors(kind: str, save: Save, tmp_path: Path) -> None:
     same(made_plain(QUANTIZED[kind], tmp_path, save), QUANTIZED[kind].dequantize())
+
+
+def test_rows_that_end_inside_a_byte_are_not_described(tmp_path: Path) -> None:
+    scales, zeros = torch.rand(4) + 0.1, torch.rand(4)
+    tensor = torch.quantize_per_channel(torch.randn(4, 5), scales, zeros, 0, torch.quint4x2)
+    torch.save({"w": tensor, "b": torch.ones(2)}, tmp_path / "m.pt")
+    with open_checkpoint(tmp_path / "m.pt") as checkpoint:
+        assert [info.name for info in checkpoint] == ["b"]
+        assert [finding.code for finding in checkpoint.findings] == ["WK325"]
 
 
 # Sparse

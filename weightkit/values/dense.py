@@ -46,7 +46,7 @@ def form_of(info: TensorInfo) -> Form:
 def _dtype(info: TensorInfo) -> DType:
     if info.layout == "quantized":
         scheme = info.details[0] if info.details else "unknown"
-        if scheme not in SCHEMES or info.dtype.items > 1:
+        if scheme not in SCHEMES:
             raise _unsupported(info, f"{info.dtype.name}, quantized {scheme}")
         return DTYPES["f32"]
     if info.layout not in SPARSE:

@@ -12,7 +12,7 @@ from typing import Any
 
 from weightkit.dtypes import TORCH, DType
 from weightkit.formats.pytorch.arrays import ARRAYS
-from weightkit.formats.pytorch.tensors import NOWHERE, Malformed, Rebuild, Tensors
+from weightkit.formats.pytorch.tensors import NOWHERE, Malformed, Rebuild, Tensors, Unread
 from weightkit.formats.pytorch.values import flag, integers, name_of, pairs_of, text_of
 from weightkit.programs import Call
 from weightkit.tensors import TensorInfo
@@ -86,6 +86,8 @@ def _state_tensors(tensors: Tensors, state: Any) -> list[TensorInfo]:
 
 def _quantized(tensors: Tensors, call: Call) -> TensorInfo:
     base = tensors.strided(*call.args[:4])
+    if base.shape and base.shape[-1] % base.dtype.items:
+        raise Unread(f"rows of {base.dtype.name} that end inside a byte, which torch fills up")
     scheme, *params = call.args[4]
     names = ("scale", "zero_point")
     parts = [base._replace(name="data")]

@@ -72,7 +72,7 @@ def _declaration(key: str, dtype: DType, pid: tuple[Any, ...], offset: int) -> D
 def _nbytes(dtype: DType, numel: object) -> int:
     if type(numel) is not int or not 0 <= numel < 1 << 60:
         raise Malformed(f"a size that is no count: {str(numel)[:40]}")
-    return dtype.nbytes_of(numel)
+    return numel * dtype.nbytes  # of a type that packs several elements, torch counts the bytes
 
 
 Place = Callable[[str], Extent | None]
@@ -101,12 +101,11 @@ def are_whole(program: Program, nbytes_of: Callable[[str], int | None]) -> bool:
 
 
 def _itemsize(kind: Global) -> int:
-    """Bytes of an item; 0 where several share one, or for what is no storage class."""
+    """Bytes of an item; 0 for what is no storage class."""
     try:
-        dtype = storage_dtype(kind)
+        return storage_dtype(kind).nbytes
     except Malformed:
         return 0
-    return dtype.nbytes if dtype.items == 1 else 0
 
 
 def locate(program: Program, place: Place, faults: Faults) -> dict[str, Storage]:

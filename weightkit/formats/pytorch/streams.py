@@ -139,7 +139,7 @@ def _records(
     source: Reader, data: Program, keys: Program, byteorder: str, faults: Faults
 ) -> dict[str, Extent]:
     """Where each storage's bytes are: one behind the other, in the order of the keys."""
-    sizes = {item.root: item.dtype.nbytes / item.dtype.items for item in declared(data, Faults(""))}
+    sizes = {item.root: item.dtype.nbytes for item in declared(data, Faults(""))}
     cursor = Cursor(source, keys.end, "<" if byteorder == "little" else ">")
     found: dict[str, Extent] = {}
     for key in keys.root if type(keys.root) is list else []:
@@ -150,7 +150,7 @@ def _records(
             )
             break  # its size cannot be known
         (numel,) = cursor.unpack("q", "the size of a storage", "WK320")
-        nbytes = int(numel * sizes[name])
+        nbytes = numel * sizes[name]
         start = cursor.position
         cursor.skip(nbytes, f"storage {name!r}", "WK321")
         found[name] = source.extent(start, nbytes)
