@@ -26,7 +26,7 @@ class Measured(NamedTuple):
     """Whether A is B, rounded to A's type."""
     rank: int | None
     whole: bool
-    """Whether all elements were looked at, so that the sums are those of the tensor."""
+    """Whether there are sums, of all elements."""
 
     def report(self) -> Delta:
         """The sums as figures."""
@@ -78,11 +78,9 @@ def _compared(pair: Pair, whole: bool, tick: Tick) -> Measured | None:
     # Of one type, bytes that differ are a difference, if only of zeros' signs.
     recast = a.info.dtype.name != b.info.dtype.name or _is_shifted(pair)
     nbytes = (a.info.nbytes + b.info.nbytes) / max(1, a.info.numel)
-    result = compare(
-        _chained(first, streams), lambda n: tick(int(n * nbytes)), shape, stop=not whole
-    )
+    result = compare(_chained(first, streams), lambda n: tick(int(n * nbytes)), shape, whole)
     forward, backward = result.forward and recast, result.backward and recast
-    return Measured(result.sums, forward, backward, result.rank, whole or forward or backward)
+    return Measured(result.sums, forward, backward, result.rank, whole)
 
 
 def _is_shifted(pair: Pair) -> bool:

@@ -81,26 +81,29 @@ def compare(
     pairs: Iterable[tuple[Array, Array]],
     tick: Callable[[int], Any],
     shape: tuple[int, ...] = (),
-    stop: bool = False,
+    figures: bool = True,
 ) -> Comparison:
     """Compare two streams of tiles of the same sizes; ``tick`` is told of elements.
 
-    ``shape`` of a matrix is that of both tensors, if the rank of the difference is to be found;
-    ``stop`` ends it as soon as neither side is the other rounded.
+    ``shape`` of a matrix is that of both tensors, if the rank of the difference is to be found.
+    Without ``figures`` nothing is summed up, and it ends where neither side is the other rounded.
     """
     found = Comparison(Sums())
     sketch = _Sketch(*shape) if len(shape) == 2 and _is_sketched(shape) else None
     kind: Any = None
     with np.errstate(all="ignore"):
         for a, b in pairs:
-            delta = _measure(found.sums, a, b)
-            _round(found, a, b)
-            if stop and not (found.forward or found.backward):
+            tick(a.size)
+            if not figures:
+                _round(found, a, b, found.forward and a.dtype == b.dtype and _equal(a, b))
+                if found.forward or found.backward:
+                    continue
                 break
+            delta = _measure(found.sums, a, b)
+            _round(found, a, b, not found.sums.changed)
             if sketch is not None:
                 sketch.add(delta)
             kind = b.dtype
-            tick(a.size)
         if sketch is not None and found.sums.changed:
             found.rank = sketch.rank(sqrt(found.sums.b) * _unit(kind))
     return found
@@ -124,10 +127,10 @@ def _wide(values: Array) -> Array:
     return values.astype(np.float32) if values.dtype.name in _FLOATS else values
 
 
-def _round(found: Comparison, a: Array, b: Array) -> None:
-    """Whether one tile is the other in its own type; the tiles are in the sums already."""
+def _round(found: Comparison, a: Array, b: Array, equal: bool) -> None:
+    """Whether one tile is the other in its own type; ``equal`` is it where both have one type."""
     if a.dtype == b.dtype:
-        found.forward = found.backward = not found.sums.changed
+        found.forward = found.backward = equal
         return
     if (a.dtype.kind == "c") != (b.dtype.kind == "c"):
         found.forward = found.backward = found.forward and _equal(a, b)
