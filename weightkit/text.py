@@ -23,6 +23,14 @@ def safe_text(text: str, limit: int = 4000) -> str:
     return _UNPRINTABLE.sub(_escape, text)
 
 
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: a name out of a pickle may hold halves of characters."""
+    try:
+        return text.isascii() or bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     if code > 0xFFFF:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from weightkit.convert import convert, running
+from weightkit.convert import convert, places, running
 from weightkit.convert.running import How
 from weightkit.convert.wishes import Wish
 from weightkit.errors import AccessError, PlanError, WeightkitError
@@ -406,6 +406,24 @@ def test_where_one_stands_is_not_replaced(where: str, tmp_path: Path, monkeypatc
     with pytest.raises(PlanError, match="where you are"):
         convert(source, target, how=How(force=True))
     assert (target / "model.safetensors").read_text() == "old"
+
+
+@pytest.mark.parametrize("error", [OSError(22, "Invalid argument"), AttributeError("renameat2")])
+def test_folders_that_cannot_change_places(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exchange(one: str, other: str) -> None:
+        raise error
+
+    source, target = saved(tmp_path / "source.bin"), tmp_path / "target"
+    target.mkdir()
+    (target / "model.safetensors").write_text("old")
+    monkeypatch.setattr(places, "_exchange", exchange)
+    with pytest.raises(PlanError, match="cannot exchange folders") as caught:
+        convert(source, target, how=How(force=True))
+    assert caught.value.code == "WK667"
+    assert files(target) == {"model.safetensors": b"old"}
+    assert not leftovers(tmp_path)
 
 
 def test_standing_nowhere(tmp_path: Path, monkeypatch: Any) -> None:

@@ -136,6 +136,19 @@ def test_legacy_and_big_endian_to_todays(tmp_path: Path) -> None:
     assert same(loaded(tmp_path / "b.pt"), held)
 
 
+@pytest.mark.parametrize("target", ["b.safetensors", "b.npz"])
+def test_half_a_character_in_a_name(target: str, tmp_path: Path) -> None:
+    """Python's pickles may have such; a ``.pt`` keeps it, the others name it."""
+    held = {"a\ud800": W, "b": W}
+    source = saved(held, tmp_path / "a.pt")
+    with pytest.raises(PlanError, match="--rename") as caught:
+        convert(source, tmp_path / target)
+    assert (caught.value.code, caught.value.tensor) == ("WK662", "a\ud800")
+    convert(source, tmp_path / target, Wish(only=("b",)))
+    convert(source, tmp_path / "b.pt")
+    assert same(loaded(tmp_path / "b.pt"), held)
+
+
 # Shards
 
 

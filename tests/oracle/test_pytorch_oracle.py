@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from weightkit.errors import FormatError
 from weightkit.opening import open_checkpoint
 from weightkit.tensors import TensorInfo
 
@@ -294,9 +295,9 @@ def test_a_checkpoint_without_tensors(tmp_path: Path) -> None:
         assert checkpoint.metadata["epoch"] == 3
 
 
-def names_of(value: Any, path: Path) -> list[str]:
+def names_of(value: Any, path: Path, **options: Any) -> list[str]:
     torch.save(value, path)
-    with open_checkpoint(path) as checkpoint:
+    with open_checkpoint(path, **options) as checkpoint:
         return [tensor.name for tensor in checkpoint.tensors]
 
 
@@ -305,7 +306,11 @@ def test_a_long_name_is_kept_whole(tmp_path: Path) -> None:
     assert names_of(dict.fromkeys(names, BASE), tmp_path / "m.pt") == names
 
 
-def test_names_too_long_to_keep_stay_apart(tmp_path: Path) -> None:
-    names = names_of({"x" * 70_000 + end: BASE for end in "ab"}, tmp_path / "m.pt")
+def test_names_too_long_to_keep_are_a_fault_and_stay_apart(tmp_path: Path) -> None:
+    held = {"x" * 70_000 + end: BASE for end in "ab"}
+    with pytest.raises(FormatError, match="a name that is too long: <text of 70001") as caught:
+        names_of(held, tmp_path / "m.pt")
+    assert caught.value.code == "WK326"
+    names = names_of(held, tmp_path / "m.pt", lenient=True)
     assert [name.partition(" at ")[0] for name in names] == ["<text of 70001 bytes"] * 2
     assert len(set(names)) == 2

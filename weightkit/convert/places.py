@@ -60,8 +60,8 @@ def _check_replaceable(target: str, real: str) -> None:
         message = "the target is where you are, or above it, or a disk; --force does not replace it"
     elif other:
         message = f"the target is a folder of something else ({other[0]!r}); remove it yourself"
-    elif not _can_exchange():
-        message = "this system cannot exchange folders; remove the target yourself"
+    elif not _can_exchange(real):
+        message = "its file system cannot exchange folders; remove the target yourself"
     if message:
         raise PlanError(message, path=target, code="WK667")
 
@@ -270,10 +270,20 @@ def _replace(path: str, target: str, folder: bool) -> None:
         _remove(leaving)
 
 
-def _can_exchange() -> bool:
-    import ctypes
-
-    return hasattr(ctypes.CDLL(None), "renameat2")
+def _can_exchange(real: str) -> bool:
+    """Whether folders beside ``real`` can change places, tried with two empty ones."""
+    parent, name = os.path.split(real)
+    trial = os.path.join(parent, f".{name}.weightkit-try-{os.getpid():x}.tmp")
+    one, other = os.path.join(trial, "one"), os.path.join(trial, "other")
+    try:
+        os.makedirs(one)
+        os.mkdir(other)
+        _exchange(one, other)
+    except (AttributeError, OSError):  # a C library, or a file system, that has no such call
+        return False
+    finally:
+        _remove(trial)
+    return True
 
 
 def _exchange(one: str, other: str) -> None:

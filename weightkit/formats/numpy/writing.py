@@ -22,6 +22,7 @@ from weightkit.errors import PlanError
 from weightkit.formats.numpy.header import MAGIC
 from weightkit.layouts import Layout, Slot
 from weightkit.tensors import TensorInfo
+from weightkit.text import is_text
 
 _CODES = {
     "f64": "<f8",
@@ -107,20 +108,17 @@ def _check_names(names: Sequence[str], members: set[str]) -> None:
         reason = ""
         if name in members:
             reason = "numpy would load the member of that very name instead"
-        elif not _is_text(name):
+        elif not _is_zip_name(name):
             reason = "it is no text that a zip archive can hold"
-        elif escapes(name.encode()) or name.startswith(("/", "\\")):
+        elif escapes(f"{name}.npy".encode()):
             reason = "it leads out of the folder that the archive is extracted to"
         if reason:
             message = f"no .npz holds {name[:80]!r}: {reason}; --rename it"
             raise PlanError(message, code="WK662", tensor=name)
 
 
-def _is_text(name: str) -> bool:
-    try:
-        return "\0" not in name and len(f"{name}.npy".encode()) <= FULL_COUNT
-    except UnicodeEncodeError:
-        return False
+def _is_zip_name(name: str) -> bool:
+    return is_text(name) and "\0" not in name and len(f"{name}.npy".encode()) <= FULL_COUNT
 
 
 def _descr(dtype: DType) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from weightkit.formats.pytorch.tensors import Malformed, OutsideStorage, Tensors, Unread
-from weightkit.formats.pytorch.values import key_of, name_of, pair_items, pairs_of, text_of
+from weightkit.formats.pytorch.values import Unkept, key_of, name_of, pair_items, pairs_of, text_of
 from weightkit.programs import Blob, Call, Group, Pairs, Persistent, Program
 from weightkit.rules import Faults
 from weightkit.tensors import TensorInfo, TensorSet
@@ -288,6 +288,8 @@ def _named(
     seen: set[str] = set()
     for path, info in tensors:
         name = ".".join(path[cut:]) or "tensor"
+        if Unkept in map(type, path):
+            faults.add("WK326", f"a name that is too long: {name}", start, tensor=name)
         if name in seen:
             faults.add("WK324", f"two tensors are named {name!r}", start, tensor=name)
         seen.add(name)

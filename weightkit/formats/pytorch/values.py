@@ -32,12 +32,18 @@ def text_of(value: Any, limit: int = 200) -> str:
     return name_of(value) or f"<{type(value).__name__.lower()}>"
 
 
+class Unkept(str):
+    """What stands for a key that is too long to be kept: it tells it from others."""
+
+    __slots__ = ()
+
+
 def key_of(value: Any) -> str:
     """A key of a dict as part of a tensor's name: texts whole, as far as the file's are kept."""
     if isinstance(value, str):
         return str(value)
     if type(value) is Blob:
-        return f"<{value.kind} of {value.nbytes} bytes at {value.offset}>"
+        return Unkept(f"<{value.kind} of {value.nbytes} bytes at {value.offset}>")
     return text_of(value)
 
 

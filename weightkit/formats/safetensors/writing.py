@@ -16,6 +16,7 @@ from weightkit.dtypes import SAFETENSORS, DType
 from weightkit.errors import PlanError
 from weightkit.layouts import Layout, Slot
 from weightkit.tensors import TensorInfo
+from weightkit.text import is_text
 
 _ORDER = (
     "U64 I64 F64 C64 F32 U32 I32 BF16 F16 U16 I16 F8_E5M2FNUZ F8_E4M3FNUZ F8_E8M0 F8_E4M3 F8_E5M2 "
@@ -62,6 +63,9 @@ def _check(tensor: TensorInfo) -> None:
     if tensor.name == RESERVED:
         message = f"safetensors keeps the name {RESERVED} for itself; --rename it"
         raise PlanError(message, code="WK662", tensor=tensor.name)
+    if not is_text(tensor.name):
+        message = "the name is no Unicode text, as safetensors has it; --rename it"
+        raise PlanError(message, code="WK662", tensor=tensor.name)
     if tensor.numel % tensor.dtype.items:
         message = f"{tensor.numel} elements of {tensor.dtype.name} fill no whole bytes"
         raise PlanError(message, code="WK660", tensor=tensor.name)
@@ -85,7 +89,7 @@ def _header(entries: Sequence[str]) -> bytes:
     try:
         text = f"{{{','.join(entries)}}}".encode()
     except UnicodeEncodeError as error:
-        message = f"a name or metadata is no Unicode text: {error.reason}"
+        message = f"a value of the metadata is no Unicode text: {error.reason}"
         raise PlanError(message, code="WK662") from error
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
