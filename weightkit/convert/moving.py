@@ -34,7 +34,7 @@ BUFFER = 1 << 18
 """Bytes compared at a time: both sides stay in the second-level cache."""
 SMALL = 1 << 15
 """Up to so many bytes a chunk is read and written in one call each."""
-TILE = 1 << 16
+TILE = 1 << 17
 """Elements cast at a time."""
 BATCH = 512
 """Tensors of one job, if they are tiny."""
