@@ -487,8 +487,7 @@ class ChangeGroup:
     delta: Delta | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeShare:
+class ChangeShare(NamedTuple):
     """What became of the tensors of one component, or of one layer."""
 
     key: str
@@ -516,8 +515,7 @@ class SettingChange(NamedTuple):
         return known or ("tokenizer" if tokenizer else "config")
 
 
-@dataclass(frozen=True, slots=True)
-class DiffSide:
+class DiffSide(NamedTuple):
     """One of the two checkpoints of a comparison."""
 
     path: str
@@ -526,8 +524,7 @@ class DiffSide:
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Diff:
+class Diff(NamedTuple):
     """What ``weightkit diff A B`` found."""
 
     a: DiffSide

@@ -5,14 +5,13 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from weightkit.errors import AccessError, WeightkitError
 from weightkit.opening.folders import Folder
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """How folders are gone through: patterns that names (or paths below the folder) must match."""
 
     include: Sequence[str] = ()
@@ -29,8 +28,7 @@ class Wanted:
 EVERYTHING = Wanted()
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """A file to scan, one to skip with the ``reason``, or one that cannot be read (``error``)."""
 
     path: str

@@ -19,6 +19,7 @@ holds both ways of reading against one another.
 from __future__ import annotations
 
 import re
+from functools import cache
 from itertools import islice
 from operator import length_hint
 from struct import Struct
@@ -35,15 +36,27 @@ _MOST_FORMS = 256
 _GET, _PUT, _INT = rb"(?:h.|j.{4})", rb"(?:q.|r.{4})", rb"(?:K.|M..|J.{4})"
 _KEY = rb"X.\0\0\0[0-9]{1,20}"
 _INTS = rb"(?:%b\x85|%b{2}\x86|%b{3}\x87|\(%b{4,8}t)%b" % (_INT, _INT, _INT, _INT, _PUT)
-_RUN = re.compile(
+_RUN = (
     rb"\(%(get)b%(get)b%(key)b%(put)b%(get)b%(int)bN?t%(put)bQ%(int)b(%(ints)b)(%(ints)b)"
     rb"[\x88\x89]%(get)b\)R%(put)bt%(put)bR%(put)b"
-    % {b"get": _GET, b"put": _PUT, b"int": _INT, b"ints": _INTS, b"key": _KEY},
-    re.DOTALL,
+    % {b"get": _GET, b"put": _PUT, b"int": _INT, b"ints": _INTS, b"key": _KEY}
 )
 """A run from its second MARK on, with its sizes and its strides."""
-_PART = re.compile(rb"[hqK].|M..|[jrJ].{4}|%b|[()tNQR\x85-\x89]" % _KEY, re.DOTALL)
+_PART = rb"[hqK].|M..|[jrJ].{4}|%b|[()tNQR\x85-\x89]" % _KEY
 """An opcode with its operand."""
+
+
+@cache
+def _compiled(pattern: bytes) -> re.Pattern[bytes]:
+    """Compiled when it is needed: it takes as long as the import of a module."""
+    return re.compile(pattern, re.DOTALL)
+
+
+def _parts(written: bytes) -> list[bytes]:
+    """The opcodes with their operands."""
+    return _compiled(_PART).findall(written)
+
+
 _OPERANDS = {b"h": "B", b"q": "B", b"K": "B", b"M": "H", b"j": "I", b"r": "I", b"J": "i"}
 
 
@@ -51,7 +64,7 @@ class Form:
     """A run whose opcodes, and widths of operands, are known. Places count from its start."""
 
     def __init__(self, run: bytes, sizes: bytes, strides: bytes) -> None:
-        parts = _PART.findall(run)
+        parts = _parts(run)
         codes = [part[:1] for part in parts]
         starts = [sum(map(len, parts[:at])) for at in range(len(parts))]
         self.nbytes, self.count = len(run), len(parts)
@@ -82,7 +95,7 @@ def _operand(part: bytes) -> str:
 
 
 def _integers(written: bytes) -> list[bytes]:
-    return [part for part in _PART.findall(written) if part[:1] in (b"K", b"M", b"J")]
+    return [part for part in _parts(written) if part[:1] in (b"K", b"M", b"J")]
 
 
 def _cost(written: bytes) -> int:
@@ -118,10 +131,10 @@ class Runs:
 
     def find(self, m: Machine) -> Form | None:
         """The form of what follows, if it is such a run and ends before window and frame do."""
-        match = _RUN.match(m.buf, m.i, m.soft)
+        match = _compiled(_RUN).match(m.buf, m.i, m.soft)
         if match is None:
             return None
-        key = tuple([(part[0], len(part)) for part in _PART.findall(match[0])])
+        key = tuple([(part[0], len(part)) for part in _parts(match[0])])
         form = self.forms.get(key)
         if form is None and len(self.forms) < _MOST_FORMS:
             form = self.forms[key] = Form(*match.group(0, 1, 2))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from weightkit.collecting import paused_collection
 from weightkit.errors import AccessError, AmbiguousCheckpoint, FormatError, UnsupportedError
@@ -41,8 +42,7 @@ OPEN_FILES = 64
 """Descriptors that one checkpoint keeps; further files are opened again when they are read."""
 
 
-@dataclass(frozen=True)
-class _Wish:
+class _Wish(NamedTuple):
     key: str | None
     variant: str | None
     follow: bool

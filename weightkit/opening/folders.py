@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from weightkit.errors import AccessError, AmbiguousCheckpoint, FormatError
 from weightkit.source import os_errors
@@ -53,15 +54,14 @@ class Choice:
     """(code, message) of what is worth saying about the choice."""
 
 
-@dataclass(frozen=True)
-class Folder:
+class Folder(NamedTuple):
     """The names in a folder, and the rule that keeps its links inside."""
 
     path: str
     files: tuple[str, ...]
     folders: tuple[str, ...]
     follow: bool = False
-    root: str = field(default="")
+    root: str = ""
 
     def join(self, name: str) -> str:
         """The path of a file named by an index or found here.
@@ -177,7 +177,7 @@ def _prefer(folder: Folder, candidates: list[Choice], weights: list[str]) -> Cho
         )
     (choice,) = chosen
     others = tuple(name for name in weights if name not in choice.files)
-    return Choice(**{**choice.__dict__, "others": others})
+    return replace(choice, others=others)
 
 
 def _rank(choice: Choice) -> tuple[int, int, int]:
@@ -258,5 +258,5 @@ def siblings(path: str) -> Choice | None:
     for choice in choices:
         if name in choice.files:
             note = ("WK617", f"{name} is shard {int(match['no'])} of {int(match['count'])}")
-            return Choice(**{**choice.__dict__, "folder": folder or ".", "notes": (note,)})
+            return replace(choice, folder=folder or ".", notes=(note,))
     return None

@@ -61,15 +61,22 @@ class ShardIndex:
 
     def check(self, names: Sequence[str], files: Sequence[FileIndex], faults: Faults) -> None:
         """Hold the index against the shards, both ways; ``names`` are the files' names in it."""
-        held: dict[str, str] = {}
-        for name, file in zip(names, files, strict=True):
-            held.update(dict.fromkeys([tensor[0] for tensor in file.tensors], name))
-        if held != self.weight_map:
+        if not self._agrees(names, files):
             self._name_differences(names, files, faults)
         total = sum([tensor[3][2] for file in files for tensor in file.tensors])
         declared = self.metadata.get("total_size")
         if isinstance(declared, int | float) and declared != total:
             faults.add("WK615", f"total_size is {declared}, but the tensors have {total} bytes")
+
+    def _agrees(self, names: Sequence[str], files: Sequence[FileIndex]) -> bool:
+        """Whether each tensor lies in the file that the index names for it, and none is missing."""
+        held: set[str] = set()
+        for name, file in zip(names, files, strict=True):
+            here = [tensor[0] for tensor in file.tensors]
+            if [*map(self.weight_map.get, here)].count(name) < len(here):
+                return False
+            held.update(here)
+        return len(held) == len(self.weight_map)
 
     def _name_differences(
         self, names: Sequence[str], files: Sequence[FileIndex], faults: Faults
