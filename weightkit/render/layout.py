@@ -40,9 +40,10 @@ def unfolded(table: Table) -> list[list[str]]:
 
 
 def _padded(column: Column, here: list[Cell]) -> list[str]:
-    if any(isinstance(cell, Drawn) for cell in here):
+    kinds = {*map(type, here)}
+    if any(issubclass(kind, Drawn) for kind in kinds):
         return []
-    texts = [cell if isinstance(cell, str) else text_of(cell) for cell in here]
+    texts = [*map(str, here)] if kinds <= {str} else [*map(text_of, here)]
     whole = "".join(texts)
     if not whole:
         return []

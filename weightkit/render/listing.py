@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from weightkit.render import figures
@@ -81,13 +82,19 @@ def explained(row: TensorRow) -> Iterator[Block]:
     yield Facts([fact for fact in facts if fact[1]])
 
 
+_shape = lru_cache(4096)(figures.shape)
+_exact = lru_cache(4096)(figures.exact)
+_size = lru_cache(4096)(figures.size)
+"""Of the thousands of tensors in a list most are of a few dozen shapes."""
+
+
 def _row(row: TensorRow, several: bool) -> Sequence[Cell]:
     return (
         row.name,
-        figures.shape(row.shape),
+        _shape(row.shape),
         row.dtype,
-        figures.exact(row.parameters),
-        figures.size(row.nbytes),
+        _exact(row.parameters),
+        _size(row.nbytes),
         row.component,
         f"0x{row.offset:x}",
         row.file.rpartition("/")[2] if several else "",

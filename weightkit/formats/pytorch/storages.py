@@ -57,7 +57,7 @@ def declared(program: Program, faults: Faults) -> Iterator[Declared]:
 def _declaration(key: str, dtype: DType, pid: tuple[Any, ...], offset: int) -> Declared:
     root_nbytes = _nbytes(dtype, pid[4])
     if len(pid) < 6 or pid[5] is None:
-        return Declared(key, key, dtype, root_nbytes, 0, root_nbytes, offset)
+        return Declared._make((key, key, dtype, root_nbytes, 0, root_nbytes, offset))
     root = str(pid[2]) if isinstance(pid[2], Text) else key
     if root == key:
         return Declared(key, root, dtype, root_nbytes, 0, root_nbytes, offset)
@@ -122,5 +122,5 @@ def locate(program: Program, place: Place, faults: Faults) -> dict[str, Storage]
             faults.add("WK321", message, offset)
         if start and where.encoding != ABSENT:
             where = where._replace(offset=where.offset + start, nbytes=nbytes)
-        found[key] = Storage(key, dtype, nbytes, where)
+        found[key] = Storage._make((key, dtype, nbytes, where))
     return found

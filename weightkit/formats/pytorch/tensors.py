@@ -95,7 +95,9 @@ class Tensors:
                 f"needs bytes {start} to {start + nbytes} of a storage of {memory.nbytes}"
             )
         where = memory.data
-        if where.encoding == RAW:
+        if where.nbytes == nbytes and not start:
+            data = where  # all of the storage, as nearly always
+        elif where.encoding == RAW:
             data = Extent(where.file, where.offset + start, nbytes)
         else:
             data = where._replace(within=where.within + start, nbytes=nbytes)
