@@ -10,10 +10,11 @@ from pathlib import Path
 SCRIPT = """
 import io, json, sys, zipfile
 sys.path.insert(0, sys.argv[1])
+from scripts.bench.attacks import everything
 from tests.analyses.attacks import CALLS, OTHERS, called
 from weightkit.analyses.decompile import decompile
 from weightkit.analyses.safety import verdict
-from weightkit.analyses.scanning import findings, program_texts
+from weightkit.analyses.scanning import findings, program_texts, scan_reader
 from weightkit.opening.examining import examine
 from weightkit.source import Buffer
 
@@ -35,6 +36,9 @@ def scan(stream):
         list(text.lines)
     return verdict(found)
 
+files = [Buffer(item.content, item.name) for item in everything()]  # of every format
+for file in files:
+    scan_reader(file, explain=True)
 scan(b"\\x80\\x02N."); scan(streams[0]); scan(streams[-1])  # our own imports, once
 scan(OTHERS["nested in a tensor's bytes"][0])
 scan(b"\\x80\\x02(Va\\nS'a'\\nt.")
@@ -50,11 +54,13 @@ def hook(event, args):
 
 sys.addaudithook(hook)
 verdicts = [scan(stream) for stream in streams]
+for file in files:
+    scan_reader(file, explain=True)
 caught = len(seen)
 exec("pass")  # that the hook does see things
 alive = len(seen) > caught
 watching[0] = False
-print(json.dumps([seen[:caught], alive, len(streams), verdicts.count("unsafe")]))
+print(json.dumps([seen[:caught], alive, len(streams), verdicts.count("unsafe"), len(files)]))
 """
 
 
@@ -64,8 +70,9 @@ def test_scanning_attacks_fires_no_audit_event() -> None:
         [sys.executable, "-W", "error", "-c", SCRIPT, str(root)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    seen, alive, count, unsafe = json.loads(done.stdout)
+    seen, alive, count, unsafe, files = json.loads(done.stdout)
     assert alive
     assert seen == []
     assert count > 500
+    assert files > 400
     assert unsafe == count - 1  # torch reads one pickle of a record: a second one is for review

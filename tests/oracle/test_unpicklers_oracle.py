@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
 import pickletools
+from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -57,7 +60,16 @@ class Recorder:
         return StandIn
 
 
-def unpickled(stream: bytes, python: bool) -> tuple[list[Any], bool]:
+FILES: dict[str, Callable[[bytes], Any]] = {
+    "memory": io.BytesIO,
+    "a file that can peek": lambda stream: io.BufferedReader(io.BytesIO(stream)),
+    "a file that can peek a little": lambda stream: io.BufferedReader(io.BytesIO(stream), 7),
+    "a compressed file": lambda stream: gzip.GzipFile(fileobj=io.BytesIO(gzip.compress(stream, 0))),
+}
+"""The C unpickler fills its buffer from each in another way, and so keeps to frames in another way."""
+
+
+def unpickled(stream: bytes, python: bool, file: str) -> tuple[list[Any], bool]:
     """What one of CPython's unpicklers does with a stream, and whether it came to the end."""
     journal: list[tuple[str, str]] = []
     recorder = Recorder(journal)
@@ -73,7 +85,7 @@ def unpickled(stream: bytes, python: bool) -> tuple[list[Any], bool]:
             return None
 
     try:
-        Unpickler(io.BytesIO(stream)).load()
+        Unpickler(FILES[file](stream)).load()
     except Exception:  # whatever a broken stream makes it raise
         return journal, False
     return journal, True
@@ -130,8 +142,8 @@ HARMLESS = [
 
 def compare(stream: bytes) -> None:
     noted, ended = recorded(stream)
-    for python in (False, True):
-        seen, finished = unpickled(stream, python)
+    for python, file in product((False, True), FILES):
+        seen, finished = unpickled(stream, python, file)
         assert is_part(seen, noted), (python, seen, noted)
         assert ended or not finished, "the machine stopped where an unpickler went on"
 
@@ -185,6 +197,14 @@ def test_cut_streams(made: bytes, end: int) -> None:
         name("a.b") + b"](K\1eR.",  # a list of arguments, which the Python one takes
         b"V" + b"x" * 70_000 + b"\n0" + call("a.b") + b".",
         proto(4) + frame(10_000) + call("a.b") + b".",
+        # fickling's test_frame_boundary_divergence: a frame across the 128 KiB that are asked for
+        proto(5)
+        + b"NV"
+        + b"a" * 131_055
+        + b"\n0("
+        + frame(268)
+        + raw((call("a.b") * 40)[:263])
+        + b"1.",
         name("a.b") + b"(" + text("k") + b"K\1" + text("l") + b"u.",
     ],
 )
