@@ -130,10 +130,10 @@ def install(tool: Tool, venvs: Path) -> tuple[list[str], str]:
 
         return [sys.executable, *tool.command], weightkit.__version__
     home = venvs / tool.name
-    pip = [str(home / "bin" / "python"), "-m", "pip", "-q", "--disable-pip-version-check"]
+    pip = [str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
     if not (home / "done").exists():
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        subprocess.run([*pip, "install", *tool.packages], check=True)
+        subprocess.run([*pip, "-q", "install", *tool.packages], check=True)
         (home / "done").touch()
     shown = subprocess.run([*pip, "show", tool.packages[0]], capture_output=True, text=True)
     version = next(
@@ -189,7 +189,7 @@ def page(scores: list[Score], rows: list[dict[str, str]], every: int) -> str:
         " to each tool's command line.",
         "",
         f"{len(bad)} attacks and {len(good)} ordinary files"
-        f"{f' (every {every}th of the set)' if every > 1 else ''}; {datetime.date.today()}, Python"
+        f"{f' (one in {every} of the set)' if every > 1 else ''}; {datetime.date.today()}, Python"
         f" {platform.python_version()}, {os.cpu_count()} cores.",
         "",
         "**Read it with this in mind:** the attacks are those of weightkit's own tests, most of them"
