@@ -89,6 +89,10 @@ def test_bash_accepts_its_completion(tmp_path: Path) -> None:
     subprocess.run(["bash", "-n", script], check=True)
 
 
+def test_a_folder_without_files_is_not_called_scanned(tmp_path: Path) -> None:
+    assert "nothing: no file is there" in run("scan", str(tmp_path), status=3)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -96,6 +100,10 @@ def test_bash_accepts_its_completion(tmp_path: Path) -> None:
         ("weightkit inspect --by lay", "plain,layer\n"),
         ("weightkit inspect fixt", "file,fixt\n"),
         ("weightkit inspect x -o out", "file,out\n"),
+        ("weightkit convert --to py", "plain,pytorch\n"),
+        ("weightkit convert --dtype bf", "plain,bf16\n"),
+        ("weightkit stats --fail-on nan,in", "plain,nan,inf\n"),
+        ("weightkit diff --ignore recast,tok", "plain,recast,tokenizer\n"),
     ],
 )
 def test_what_is_completed(words: str, expected: str) -> None:

@@ -328,6 +328,9 @@ def test_nothing_half_written_is_left(folder: Path, key: str) -> None:
     run("sign", str(folder), "--key", public(key), status=3)
     run("sign", str(folder), "--key", str(folder / "no.pem"), status=3)
     run("sign", str(folder / "no"), "--key", key, status=3)
+    (folder / "sub/empty").mkdir()
+    run("sign", str(folder / "sub/empty"), "--key", key, status=3)
+    (folder / "sub/empty").rmdir()
     run("sign", str(folder), "--key", key, "--signature", str(folder / "no/a.sig"), status=3)
     assert sorted(folder.parent.iterdir()) == before
 

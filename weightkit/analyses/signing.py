@@ -100,12 +100,14 @@ def sign(
         config = _signing(signer, signature).set_hashing_config(covered)
         try:
             config.sign(_followed(path), Path(half))
+            resources = _resources(_statement(half), half)
+            if not resources:
+                raise AccessError("no file in it", path=path, code="WK010")
             with os_errors(signature):
                 os.replace(half, signature)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(half)
-    resources = _resources(_statement(signature), signature)
     return Signing(path, signature, signer.method, len(resources))
 
 

@@ -37,17 +37,30 @@ def _flag(name: str, text: str) -> Callable[[Any], Any]:
     return click.option(name, is_flag=True, help=text)
 
 
+def _types() -> list[str]:
+    from weightkit.dtypes import DTYPES
+
+    return [name for name, dtype in DTYPES.items() if dtype.kind == "float"]
+
+
 ACCEPTED = ("allow_lossy", "drop_non_tensors", "materialize", "allow_unsafe_source")
 
 
 @click.command("convert", epilog=EXAMPLES, cls=Command, optional={"sidecar": "."})
 @options.inputs
-@click.option("--to", "to", metavar="FORMAT", help="safetensors, pytorch or npz.")
+@click.option(
+    "--to",
+    "to",
+    metavar="FORMAT",
+    shell_complete=options.complete_words(lambda: ("safetensors", "pytorch", "npz")),
+    help="safetensors, pytorch or npz.",
+)
 @click.option(
     "--dtype",
     "dtypes",
     metavar="[PATTERN=]TYPE",
     multiple=True,
+    shell_complete=options.complete_words(_types, after="="),
     help="Cast floating-point tensors (or those that match); the last that matches holds.",
 )
 @click.option(
@@ -148,6 +161,8 @@ def command(
     listed = running.all_paths(paths, files_from)
     if asked["beside"] or asked["recursive"] or asked["into"] or files_from:
         return _batch(_errands(listed, asked, output.quiet), work, output)
+    if not all(listed):
+        raise click.UsageError("SOURCE or TARGET is empty (an unset variable?).")
     if len(listed) != 2:
         message = "Name a SOURCE and a TARGET; for several sources see --beside and --into."
         raise click.UsageError(message)

@@ -55,6 +55,7 @@ def _kinds(
 @click.option(
     "--ignore",
     metavar="KIND,...",
+    shell_complete=options.complete_words(lambda: IGNORABLE),
     multiple=True,
     callback=_kinds,
     help="Differences that do not count: recast, renamed, metadata, config, ...",

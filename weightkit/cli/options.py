@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import update_wrapper
 from typing import Any, NamedTuple, TypeVar
 
@@ -54,6 +54,22 @@ def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) 
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
+
+
+def complete_words(
+    words: Callable[[], Iterable[str]], after: str = ","
+) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """Let the shell complete the last of several words that ``after`` divides."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        before, divider, last = incomplete.rpartition(after)
+        return [
+            CompletionItem(before + divider + word) for word in words() if word.startswith(last)
+        ]
+
+    return complete
 
 
 def inputs(function: F) -> F:

@@ -83,7 +83,7 @@ def command(
     from weightkit.render import sign
 
     if (key is None) == (not sigstore):
-        raise click.UsageError("Say who signs: --key PEM or --sigstore.")
+        raise click.UsageError("Say who signs: --key PEM or --sigstore, one of them.")
     if (certificate or chain or password_file) and not key:
         raise click.UsageError("--certificate, --chain and --password-file go with --key.")
     if chain and not certificate:

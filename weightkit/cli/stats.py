@@ -47,6 +47,7 @@ def _guess(name: str) -> str:
 @click.option(
     "--fail-on",
     metavar="WHAT,...",
+    shell_complete=options.complete_words(lambda: FLAGS),
     multiple=True,
     callback=_flags,
     help="Exit 1 when a tensor has any of these.",

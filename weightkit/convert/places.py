@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -312,14 +312,6 @@ def sync_tree(path: str) -> None:
     """The same for a folder and all folders below it."""
     for base, _, _ in os.walk(path):
         sync_folder(base)
-
-
-def folders_of(path: str) -> Iterator[str]:
-    """The folders that must be there before ``path`` can be written, the outermost first."""
-    parent = os.path.dirname(path)
-    if parent and not os.path.isdir(parent):
-        yield from folders_of(parent)
-        yield parent
 
 
 def write_beside(path: str, held: bytes, *, force: bool) -> None:

@@ -63,6 +63,8 @@ def plan(
 def _plan(checkpoint: Checkpoint, target: str, wish: Wish, folder: bool, follow: bool) -> Plan:
     kind = target_of(target, wish.format or ("safetensors" if folder else ""))
     parts = [*_parts(checkpoint, "")]
+    if wish.shard_nbytes and not kind.sharded:
+        raise PlanError(f"{kind.name} has no shards", path=target, code="WK667")
     if not folder:
         _check_single(parts, target, wish)
     files: list[PlannedFile] = []
@@ -111,7 +113,8 @@ def _check_single(parts: Sequence[tuple[str, Checkpoint]], target: str, wish: Wi
         message = f"{len(parts)} checkpoints ({names}); name a folder as target, or one of them"
         raise PlanError(message, code="WK667")
     if wish.shard_nbytes:
-        raise PlanError("shards need a folder as target", path=target, code="WK667")
+        message = f"shards need a folder as target: {os.path.splitext(target)[0]}/"
+        raise PlanError(message, path=target, code="WK667")
 
 
 def _left_out(

@@ -29,6 +29,7 @@ class Target(NamedTuple):
     metadata: bool
     """Whether it keeps text of ours."""
     sharded: bool
+    """Whether loaders know several files of it, with an index, as one checkpoint."""
 
     as_bytes: bool = False
     """Whether types that it lacks can go as raw bytes, with a record of what they are."""

@@ -45,7 +45,11 @@ class Known(NamedTuple):
 
 
 KNOWN = [
-    Known("Git LFS pointer (the file itself was not downloaded)", 0, b"version https://git-lfs"),
+    Known(
+        "Git LFS pointer (the file itself was not downloaded: git lfs pull)",
+        0,
+        b"version https://git-lfs",
+    ),
     Known("HTML page (an error or login page instead of the file?)", 0, b"<!DOCTYPE html"),
     Known("HTML page (an error or login page instead of the file?)", 0, b"<!doctype html"),
     Known("HTML page (an error or login page instead of the file?)", 0, b"<html"),

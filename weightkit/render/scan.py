@@ -45,6 +45,8 @@ def to_blocks(report: ScanReport, wish: Wish) -> Iterator[Block]:
 
 
 def _summary(report: ScanReport) -> str:
+    if not report.files and not report.skipped:
+        return "nothing: no file is there"
     counts = _counts(report)
     scanned = len(report.files) - counts["unscanned"]
     kinds = ", ".join(

@@ -38,7 +38,7 @@ RULES = [
         "warning",
         "The format is recognised, but weightkit does not read it.",
         "Nothing is known about its content.",
-        "Use a tool made for the format.",
+        "Get the weights themselves if this stands in for them, else use a tool made for the format.",
         fatal=True,
     ),
     Rule(
