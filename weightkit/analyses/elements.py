@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weightkit.analyses.digests import Job, Tick, run_jobs
-from weightkit.analyses.equality import Item
+from weightkit.analyses.equality import Item, repeats
 from weightkit.analyses.pairing import Pair
 from weightkit.errors import UnsupportedError
 from weightkit.reports import Delta
@@ -40,15 +40,21 @@ def measure(pairs: Sequence[Pair], whole: bool, jobs: int, tick: Tick) -> list[M
     where elements are no numbers, or cannot be had as such.
     """
     found: list[Measured | None] = [None] * len(pairs)
-    run_jobs(_work(pairs, whole, found, tick), jobs)
-    return found
+    repeated = repeats([pair.views for pair in pairs], range(len(pairs)))
+    chosen = [at for at in range(len(pairs)) if at not in repeated]
+    run_jobs(_work(pairs, chosen, whole, found, tick), jobs)
+    return [found[repeated.get(at, at)] for at in range(len(pairs))]
 
 
 def _work(
-    pairs: Sequence[Pair], whole: bool, found: list[Measured | None], tick: Tick
+    pairs: Sequence[Pair],
+    chosen: Sequence[int],
+    whole: bool,
+    found: list[Measured | None],
+    tick: Tick,
 ) -> Iterator[Job]:
-    for at, pair in enumerate(pairs):
-        yield partial(_measure, at, pair, whole, found, tick)
+    for at in chosen:
+        yield partial(_measure, at, pairs[at], whole, found, tick)
 
 
 def _measure(at: int, pair: Pair, whole: bool, found: list[Measured | None], tick: Tick) -> None:

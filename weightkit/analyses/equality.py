@@ -63,16 +63,15 @@ def same_bytes(
 ) -> list[bool]:
     """Whether both tensors of each pair are the same in type, shape and every byte.
 
-    All must be readable (:func:`why_unread`). Raises AccessError and FormatError as reading does.
+    All must be readable (:func:`why_unread`) and of a size to be read (:func:`check_sizes`). Raises AccessError and FormatError as reading does.
     """
     alike = [_are_alike(a.info, b.info) for a, b in pairs]
     direct = [at for at, (a, b) in enumerate(pairs) if alike[at] and _is_direct(a, b)]
-    _check_sizes(pairs[at] for at in direct)
-    repeats = _repeats(pairs, direct)
+    repeated = repeats(pairs, direct)
     differing: set[int] = set()
-    chosen = [at for at in direct if at not in repeats]
+    chosen = [at for at in direct if at not in repeated]
     run_jobs(_work(pairs, chosen, differing, tick), jobs)
-    same = [fits and repeats.get(at, at) not in differing for at, fits in enumerate(alike)]
+    same = [fits and repeated.get(at, at) not in differing for at, fits in enumerate(alike)]
     rest = [at for at in range(len(pairs)) if alike[at] and not _is_direct(*pairs[at])]
     mine = digests([pairs[at][0] for at in rest], jobs, tick)
     theirs = digests([pairs[at][1] for at in rest], jobs, tick)
@@ -111,17 +110,18 @@ def _is_direct(a: Item, b: Item) -> bool:
     return all(not item.info.parts and canonical.is_addressable(item.info) for item in (a, b))
 
 
-def _check_sizes(pairs: Iterable[tuple[Item, Item]]) -> None:
+def check_sizes(pairs: Iterable[tuple[Item, Item]]) -> None:
+    """Refuse small files whose views expand to more than anyone would want to compare."""
     sides: dict[int, tuple[Checkpoint, dict[object, TensorInfo]]] = {}
     for pair in pairs:
         for item in pair:
             _, infos = sides.setdefault(id(item.part), (item.part, {}))
-            infos[canonical.same_elements(item.info)] = item.info
+            infos |= {canonical.same_elements(info): info for info in plain_parts([item.info])}
     for part, infos in sides.values():
         check_size(part, infos.values())
 
 
-def _repeats(pairs: Sequence[tuple[Item, Item]], chosen: Sequence[int]) -> dict[int, int]:
+def repeats(pairs: Sequence[tuple[Item, Item]], chosen: Sequence[int]) -> dict[int, int]:
     """Of each pair of the same memory as an earlier one (tied tensors): that one."""
     first: dict[object, int] = {}
     found = {}

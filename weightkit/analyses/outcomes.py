@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from weightkit.analyses.digests import Tick
 from weightkit.analyses.elements import Measured, measure
-from weightkit.analyses.equality import Item, same_bytes, why_unread
+from weightkit.analyses.equality import Item, check_sizes, same_bytes, why_unread
 from weightkit.analyses.pairing import BY_CONTENT, BY_MAP, BY_NAME, Pair
 from weightkit.reports import (
     CHANGED,
@@ -60,6 +60,7 @@ def _judged(pairs: Sequence[Pair], compared: str, jobs: int, tick: Tick) -> list
     unread = [why_unread(pair.a.info) or why_unread(pair.b.info) for pair in pairs]
     asked = [at for at, pair in enumerate(pairs) if not unread[at] and not _is_shifted(pair)]
     asked = [at for at in asked if pairs[at].how != BY_CONTENT]
+    check_sizes(pair.views for at, pair in enumerate(pairs) if not unread[at])
     equal = {at for at, pair in enumerate(pairs) if pair.how == BY_CONTENT}
     same = same_bytes([_aligned(pairs[at]) for at in asked], jobs, tick)
     equal |= {at for at, found in zip(asked, same, strict=True) if found}
