@@ -74,7 +74,7 @@ def packed(header: bytes, streams: bytes = b"") -> bytes:
 
 def stored(name: str, content: bytes) -> bytes:
     """A file that is not compressed, under a header that is not packed."""
-    size = bytes([len(content)])
+    size = b"\xff" + struct.pack("<Q", len(content))
     streams = b"\4\6\0\1\x09" + size + b"\0\7\x0b\1\0\1\1\0\x0c" + size + b"\0\0"
     names = b"\0" + f"{name}\0".encode("utf-16-le")
     files = b"\5\1\x11" + bytes([len(names)]) + names + b"\0"
