@@ -74,6 +74,13 @@ NORMS = [
 ROUTERS = [
     Row("*shared_expert_gate*", "router", "model.layers.0.mlp.shared_expert_gate.weight"),
     Row("router", "router", "model.layers.0.mlp.router.weight"),
+    Row(
+        "*e_score_correction_bias",
+        "router",
+        "model.layers.1.mlp.moe_statics.e_score_correction_bias",
+        "own",
+        (1, 8),
+    ),
     Row("router.classifier", "router", "encoder.block.1.layer.1.mlp.router.classifier.weight"),
     Row("{moe_gate,gating,wg}", "router", "model.layers.0.mlp.gate.wg.weight"),
     Row(
