@@ -12,7 +12,7 @@ from weightkit.tensors import Extent, TensorInfo
 
 HUGGING_FACE = [*adapters.ROWS, *language.ROWS, *language.WEAK]
 BUFFERS = [*leaves.BUFFERS, *adapters.BUFFERS]
-MODELS = {"top audio": "whisper", "frozen": "detr"}
+MODELS = {"top audio": "whisper", "frozen": "detr", "own": "ernie4_5"}
 
 
 def tensor(name: str, shape: tuple[int, ...] = (64, 64), dtype: str = "f32") -> TensorInfo:

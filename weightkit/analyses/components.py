@@ -116,6 +116,7 @@ def _likeness(group: Fold, scene: Scene) -> Hashable:
         shape[:1] == (scene.vocabulary,),
         _rank(group, segments, scene) if segments[-1] == "bias" else 0,
         scene.predicts_further(group),
+        scene.recurs(group),
     )
 
 

@@ -42,8 +42,8 @@ class Scene:
         for group in folds:
             self.by_template.setdefault(group.template, []).append(group)
         self.blocks_with_experts: set[str] = set()
-        self.recurrent: set[str] = set()
-        """Modules with the parameters of a recurrence."""
+        self._recurrent: dict[str, set[str]] = {}
+        """Modules with the parameters of a recurrence: by template, the names of those that have."""
         self._attending: dict[str, frozenset[str]] = {}
         """For modules that make some of queries, keys and values: which."""
         self.adapted: set[str] = set()
@@ -108,12 +108,14 @@ class Scene:
 
     def is_recurrent(self, group: Fold, end: int) -> bool:
         """Whether the module up to segment ``end`` has the parameters of a recurrence."""
-        return bool(self.recurrent) and ".".join(group.segments[: end + 1]) in self.recurrent
+        names = self._recurrent.get(".".join(group.segments[: end + 1]))
+        return names is not None and _module(group.members[0].name, end + 1) in names
 
     def attends(self, group: Fold, end: int) -> bool:
         """Whether the module up to segment ``end`` has queries and keys, and carries no state on."""
         module = ".".join(group.segments[: end + 1])
-        return len(self._attending.get(module, "")) > 1 and module not in self.recurrent
+        makes = self._attending.get(module, "")
+        return len(makes) > 1 and not self.is_recurrent(group, end)
 
     def has_low_rank(self, group: Fold) -> bool:
         """Whether the fold's module also has the matrices of a low-rank update."""
@@ -126,6 +128,8 @@ class Scene:
         may be one that predicts further tokens and has the names of any other.
         """
         parts = self._split_by(group, self._weight_ranks(group))
+        if self._recurrent:
+            parts = [part for one in parts for part in self._split_by(one, self._recurrence(one))]
         if not self.next_token_layers:
             return parts
         return [part for half in parts for part in self._split_by(half, self._next_token(half))]
@@ -144,6 +148,18 @@ class Scene:
         ranks = self.rank_by_module(group, *WEIGHTS)
         return [ranks.get(member.name.rpartition(".")[0], 0) for member in group.members]
 
+    def _recurrence(self, group: Fold) -> Sequence[int] | None:
+        """By member, whether its module carries a state on; other layers may attend instead."""
+        for end in range(len(group.segments) - 1, 0, -1):
+            names = self._recurrent.get(".".join(group.segments[:end]))
+            if names:
+                return [_module(member.name, end) in names for member in group.members]
+        return None
+
+    def recurs(self, group: Fold) -> bool:
+        """Whether a fold that was split is of a module that carries a state on."""
+        return bool(self._recurrent) and bool((self._recurrence(group) or [False])[0])
+
     def _next_token(self, group: Fold, first: int | None = None) -> Sequence[int] | None:
         """For the members (or the ``first`` few) whether their layer predicts further tokens."""
         at = layer_segment(group.segments)
@@ -161,7 +177,9 @@ class Scene:
         module = template.rpartition(".")[0]
         segments = template.lower().split(".")
         if segments[-1] in regions.RECURRENCE:
-            self.recurrent.add(module)
+            names = self._recurrent.setdefault(module, set())
+            for group in self.by_template[template]:
+                names.update(member.name.rpartition(".")[0] for member in group.members)
         if segments[-1].startswith(_LOW_RANK):
             self.adapted.add(module)
         elif len(segments) > 1 and segments[-2].startswith(_LOW_RANK):
@@ -200,6 +218,11 @@ class Scene:
             for template, groups in self.by_template.items()
         )
         return "vision" if images and not self.has_token_table else "main"
+
+
+def _module(name: str, segments: int) -> str:
+    """The first ``segments`` segments of a name."""
+    return ".".join(name.split(".", segments)[:segments])
 
 
 def module_prefix(template: str) -> str:

@@ -48,7 +48,12 @@ EXCEPTIONS = [
 NORMS = [
     # A projection inside an adaptive norm computes shift and scale from a condition.
     Row("*norm*.linear", "modulation", "transformer_blocks.0.norm1.linear.weight", "matrix"),
-    Row("*norm*.linear_#", "modulation", "transformer_blocks.0.norm1.linear_1.weight", "matrix"),
+    Row(
+        "*norm*.{linear#,linear_#}",
+        "modulation",
+        "transformer_blocks.0.norm1.linear_1.weight",
+        "matrix",
+    ),
     Row("adaln*.linear", "modulation", "adaln_single.linear.weight"),
     Row("time_embed.linear", "modulation", "time_embed.linear.weight"),
     Row("*adaln*", "modulation", "blocks.0.adaLN_modulation.1.weight"),
@@ -75,7 +80,7 @@ ROUTERS = [
     Row("*shared_expert_gate*", "router", "model.layers.0.mlp.shared_expert_gate.weight"),
     Row("router", "router", "model.layers.0.mlp.router.weight"),
     Row(
-        "*e_score_correction_bias",
+        "{*e_score_correction_bias,expert_bias}",
         "router",
         "model.layers.1.mlp.moe_statics.e_score_correction_bias",
         "own",
@@ -99,7 +104,12 @@ HEADS = [
         "decode_head.linear_c.0.proj.weight",
     ),
     Row("shared_head.head", "output_head", "model.layers.61.shared_head.head.weight"),
-    Row("{output_projection,logits_dense,crit}", "output_head", "decoder.output_projection.weight"),
+    Row(
+        "{output_projection,logits_dense,crit}",
+        "output_head",
+        "decoder.output_projection.weight",
+        "top",
+    ),
     Row("lm_head*", "output_head", "language_model.lm_head.weight"),
     Row("{embed_out,output_layer,lm_loss}", "output_head", "transformer.output_layer.weight"),
     Row("vocab_projector", "output_head", "vocab_projector.bias", "", VECTOR),
