@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "odd.pkl").write_bytes(ODD)
     (tmp_path / "models" / "evil.pkl").write_bytes(EVIL)
-    (tmp_path / "models" / "rest.7z").write_bytes(b"7z\xbc\xaf\x27\x1c")
+    (tmp_path / "models" / "rest.7z").write_bytes(b"Rar!\x1a\x07")
     return tmp_path
 
 
