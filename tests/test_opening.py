@@ -279,7 +279,7 @@ def test_no_weights_here_but_below(tmp_path: Path) -> None:
         (b"<!DOCTYPE html><html></html>", "m.bin", "HTML"),
         (b"\x89HDF\r\n\x1a\n" + bytes(64), "m.h5", "HDF5"),
         (b"lmgg" + bytes(64), "ggml-model.bin", "ggml before GGUF"),
-        (b"7z\xbc\xaf\x27\x1c" + bytes(64), "m.7z", "7z"),
+        (b"Rar!\x1a\x07" + bytes(64), "m.rar", "RAR"),
         (b"\x18\x00\x00\x00TFL3" + bytes(64), "m.tflite", "TensorFlow Lite"),
         (b"\x08\x07\x12\x07pytorch", "m.onnx", "ONNX"),
         (b"{}", "m.json", "JSON"),
@@ -292,6 +292,13 @@ def test_what_is_not_read_is_named(content: bytes, name: str, said: str, tmp_pat
     with pytest.raises(UnsupportedError, match=said) as caught:
         open_checkpoint(tmp_path / name)
     assert caught.value.code in ("WK003", "WK004")
+
+
+def test_a_broken_7z_is_no_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "m.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(64))
+    with pytest.raises(FormatError) as caught:
+        open_checkpoint(tmp_path / "m.7z")
+    assert caught.value.code == "WK441"
 
 
 def test_a_suffix_that_lies(tmp_path: Path) -> None:

@@ -73,7 +73,10 @@ def _header(source: Reader, budget: Budget, faults: Faults) -> Reader | None:
     start = Cursor(source, 8)
     check, offset, nbytes, header_check = start.unpack("IQQI", "the start of a 7z archive")
     if crc32(source.pread(12, 20)) != check:
-        faults.add("WK420", "the start of the archive does not have its checksum", 8)
+        message = "the start of the archive does not have its checksum"
+        if not nbytes:  # an empty archive, or one whose files are hidden
+            raise source.error("WK441", message, 8)
+        faults.add("WK420", message, 8)
     if nbytes > MAX_HEADER:
         raise source.error("WK002", f"a header of {nbytes} bytes", 20)
     if not nbytes:
