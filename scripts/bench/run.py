@@ -337,6 +337,17 @@ ROWS = [
         "f16",
         note="against torch: load, `.to`, save",
     ),
+    converted(
+        "cast a safetensors of 2.2 GB from BF16 to F16, --no-verify",
+        TORCH_CAST,
+        "llama.safetensors",
+        0.5,
+        250,
+        "--no-verify",
+        "--dtype",
+        "f16",
+        note="against torch: load, `.to`, save, which does not verify either",
+    ),
     Row(
         "diff of two identical 2 GiB checkpoints, safetensors and `.pt`",
         (*WEIGHTKIT, "diff", "{file}", "{other}"),

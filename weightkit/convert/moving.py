@@ -85,7 +85,9 @@ class Mover:
         for sources in {id(item.sources): item.sources for item in tensors}.values():
             for source in sources:
                 source.fileno()  # opened here once, not by several threads
-        run_jobs(self._work(tensors), self.jobs)
+        nbytes = sum(item.slot.nbytes for item in tensors)
+        tiny = nbytes < SMALL * len(tensors)  # then threads would only wait for one another
+        run_jobs(self._work(tensors), 1 if tiny else self.jobs)
 
     def checksums(self, tensors: Sequence[Tensor]) -> None:
         """The CRC-32 of what each slot holds now."""

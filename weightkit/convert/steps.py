@@ -63,8 +63,8 @@ def steps_of(
         form = _form(info)
         dtype = _dtype(info, form, wish)
         shared = info.storage and not info.parts and info.numel
-        key = (canonical.same_elements(info), dtype) if shared else at
-        group = groups.setdefault(key, [])
+        key = (info.data, info.dtype.name, info.shape, info.byteorder, info.strides, dtype.name)
+        group = groups.setdefault(key if shared else at, [])
         group.append(_Named(renamed(info.name), info, form, dtype))
         group += [group[-1]._replace(name=renamed(tie)) for tie in recorded.get(info.name, ())]
     seen: dict[str, str] = {}
