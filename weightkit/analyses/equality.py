@@ -63,7 +63,8 @@ def same_bytes(
 ) -> list[bool]:
     """Whether both tensors of each pair are the same in type, shape and every byte.
 
-    All must be readable (:func:`why_unread`) and of a size to be read (:func:`check_sizes`). Raises AccessError and FormatError as reading does.
+    All must be readable (:func:`why_unread`) and of a size to be read (:func:`check_sizes`). Raises
+    AccessError and FormatError as reading does.
     """
     alike = [_are_alike(a.info, b.info) for a, b in pairs]
     direct = [at for at, (a, b) in enumerate(pairs) if alike[at] and _is_direct(a, b)]
