@@ -132,7 +132,9 @@ def flat(root: Any) -> list[Any]:
         if isinstance(item, Text):
             found.append((numbers.setdefault(id(item), len(numbers)), str(item), item.offset))
             found.append((item.nbytes, item.encoding))
-        elif isinstance(item, Node | list) or (type(item) is tuple and item):
+        elif type(item) is tuple and all(type(part) is int for part in item):
+            found.append(("sizes", item))  # equal ones may be one
+        elif isinstance(item, Node | list | tuple):
             seen = id(item) in numbers
             number = numbers.setdefault(id(item), len(numbers))
             below = item if isinstance(item, list | tuple) else _fields(item)

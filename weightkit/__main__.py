@@ -14,6 +14,8 @@ def main() -> NoReturn:
     # A command makes an index and ends: cycles are rare, and looking for them is a fifth of its
     # time. An index of 20,000 tensors is half a million objects, so that many are no reason yet.
     gc.set_threshold(1_000_000, 5, 100)
+    # NumPy's linear algebra, which is hardly used here, starts threads that spin for 50 ms.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from weightkit.cli import group
 

@@ -31,16 +31,10 @@ class Step(NamedTuple):
     part: int
     """Which of the source's checkpoints it is in (pipelines and slices have several)."""
     way: str
+    nbytes: int
+    """Of the elements in the target."""
     ties: tuple[str, ...] = ()
     """Further names of the same elements, in the target."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the elements in the target."""
-        count = 1
-        for size in self.shape:
-            count *= size
-        return self.dtype.nbytes_of(count)
 
 
 @dataclass(frozen=True, slots=True)

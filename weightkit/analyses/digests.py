@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +21,8 @@ from weightkit.values import canonical
 from weightkit.values.streams import Held, spooled
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from weightkit.reports import ContentId, TensorDigest
 
 LEAF = 4 << 20
@@ -133,8 +134,13 @@ def field(text: str | bytes) -> bytes:
 
 def plain_digest(dtype: str, shape: Sequence[int], data: bytes) -> bytes:
     """The digest of a tensor from that of its canonical bytes."""
-    head = field("wk1 tensor") + field(dtype) + field(dimensions(shape))
-    return sha256(head + data).digest()
+    return sha256(_plain_head(dtype, tuple(shape)) + data).digest()
+
+
+@lru_cache(maxsize=256)
+def _plain_head(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Kept, since a checkpoint of thousands of tensors has dozens of shapes."""
+    return field("wk1 tensor") + field(dtype) + field(dimensions(shape))
 
 
 def composite_digest(info: TensorInfo, parts: Iterable[tuple[str, bytes]]) -> bytes:
@@ -331,6 +337,8 @@ def run_jobs(work: Iterator[Job], jobs: int) -> None:
         for job in work:
             job()
         return
+    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
     with ThreadPoolExecutor(count, "digests") as pool:
         under_way: set[Future[None]] = set()
         try:

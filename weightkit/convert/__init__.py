@@ -48,7 +48,7 @@ def plan(
 
     ``opening`` is as for :func:`weightkit.open`. Raises PlanError for what cannot be done.
     """
-    from weightkit.convert import planning
+    from weightkit.convert import losses, planning
     from weightkit.convert.wishes import Wish
     from weightkit.opening import open_checkpoint
 
@@ -57,7 +57,8 @@ def plan(
     with open_checkpoint(source, key=wish.key, **opening) as checkpoint:
         follow = bool(opening.get("follow_symlinks"))
         folder = is_folder(checkpoint.path, where, wish)
-        return planning.plan(checkpoint, where, wish, folder=folder, follow=follow)
+        judged = [*losses.trust(checkpoint)]
+        return planning.plan(checkpoint, where, wish, judged, folder=folder, follow=follow)
 
 
 def convert(
@@ -83,7 +84,7 @@ def convert(
     """
     from dataclasses import replace
 
-    from weightkit.convert import planning, provenance
+    from weightkit.convert import losses, planning
     from weightkit.convert.running import How, run
     from weightkit.convert.wishes import Wish
     from weightkit.opening import open_checkpoint
@@ -93,16 +94,21 @@ def convert(
     checkpoint = open_checkpoint(source, key=wish.key, **opening)
     try:
         if wish.provenance:
+            from weightkit.convert import provenance
+
             metadata = (*provenance.provenance(checkpoint, wish), *wish.metadata)
             wish = replace(wish, metadata=metadata)
         follow = bool(opening.get("follow_symlinks"))
         folder = is_folder(checkpoint.path, where, wish)
-        made = planning.plan(checkpoint, where, wish, folder=folder, follow=follow)
-        checkpoint = checkpoint.without_programs()  # they were judged; make room
+        judged = [*losses.trust(checkpoint)]
+        checkpoint = checkpoint.without_programs()  # make room
+        made = planning.plan(checkpoint, where, wish, judged, folder=folder, follow=follow)
         expect(made.nbytes)
         done = run(made, checkpoint, how, [receipt] if receipt else [])
         if not receipt:
             return done
+        from weightkit.convert import provenance
+
         provenance.write_receipt(receipt, checkpoint, done, force=how.force)
         return replace(done, receipt=receipt)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -102,11 +103,13 @@ def notes(
             to=first.dtype.name, count=len(narrowed), source=first.info.dtype.name
         )
         faults.add("WK651", message)
-    held = {canonical.same_elements(step.info): step.info for step in steps if step.info.storage}
+    holders = Counter(step.info.storage for step in steps)
+    views = [step.info for step in steps if step.info.storage and holders[step.info.storage] > 1]
+    held = {canonical.same_elements(info): info for info in views}
     overlapping = _overlapping(held.values())
     if overlapping:
         faults.add("WK645", f"{overlapping} views that overlap are written whole")
-    if not target.ties and len(held) < sum(bool(step.info.storage) for step in steps):
+    if not target.ties and len(held) < len(views):
         faults.add("WK652", "tied tensors are written under each of their names")
     yield from faults.all()
 

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from weightkit.values.streams import Held
 
 Tick = Callable[[int], None]
-BUFFER = 1 << 18
-"""Bytes compared at a time: both sides stay in the second-level cache."""
+BUFFER = 1 << 20
+"""Bytes read, compared or cast at a time: each such call lets the other threads run, and waiting for
+the interpreter again after it costs more than what no longer fits into the second-level cache."""
 SMALL = 1 << 15
-"""Up to so many bytes a chunk is read and written in one call each."""
-TILE = 1 << 17
-"""Elements cast at a time."""
+"""Bytes of a tensor that is read in one call, and written in one with its neighbours."""
+NEAR = 1 << 12
+"""Bytes between two that are read along with them."""
 BATCH = 512
 """Tensors of one job, if they are tiny."""
 
@@ -86,20 +87,22 @@ class Mover:
             for source in sources:
                 source.fileno()  # opened here once, not by several threads
         nbytes = sum(item.slot.nbytes for item in tensors)
-        tiny = nbytes < SMALL * len(tensors)  # then threads would only wait for one another
-        run_jobs(self._work(tensors), 1 if tiny else self.jobs)
+        if nbytes < SMALL * len(tensors):  # threads would only wait for one another
+            run_jobs(self._work(sorted(tensors, key=lambda item: item.slot.offset)), 1)
+        else:
+            in_order = sorted(tensors, key=lambda item: item.step.info.data[:2])
+            run_jobs(self._work(in_order), self.jobs)
 
     def checksums(self, tensors: Sequence[Tensor]) -> None:
         """The CRC-32 of what each slot holds now."""
         run_jobs((partial(self._checksum, item) for item in tensors), self.jobs)
 
     def _work(self, tensors: Sequence[Tensor]) -> Iterator[Callable[[], None]]:
-        in_order = sorted(tensors, key=lambda item: item.step.info.data[:2])
         batch: list[Chunk] = []
         room = LEAF
         streams: dict[object, list[Tensor]] = {}
-        for tensor in in_order:
-            if not tensor.splits:
+        for tensor in tensors:
+            if tensor.step.way != MOVE and not tensor.splits:
                 data = tensor.step.info.data
                 raw = data.encoding == RAW or tensor.step.info.parts
                 key = id(tensor) if raw else data._replace(nbytes=0, within=0)
@@ -119,16 +122,23 @@ class Mover:
 
     def _chunks(self, batch: Iterable[Chunk]) -> None:
         done = 0
+        row: list[Tensor] = []
+        """Tiny tensors whose places adjoin."""
         for tensor, number in batch:
+            slot = tensor.slot
             start = number * LEAF
-            nbytes = min(LEAF, tensor.slot.nbytes - start)
+            nbytes = min(LEAF, slot.nbytes - start)
             if tensor.step.way != MOVE:
                 self._produce(tensor, number, start, nbytes)
-            elif nbytes <= SMALL:
-                self._move_at_once(tensor, number, start, nbytes)
-            else:
+            elif slot.nbytes > SMALL:
                 self._move(tensor, number, start, nbytes)
+            else:
+                if row and row[-1].slot.offset + row[-1].slot.nbytes != slot.offset:
+                    self._move_row(row)
+                    row = []
+                row.append(tensor)
             done += nbytes
+        self._move_row(row)
         self.tick(done)
 
     def _move(self, tensor: Tensor, number: int, start: int, nbytes: int) -> None:
@@ -154,15 +164,22 @@ class Mover:
             hasher.update(mine)
         return hasher.digest()
 
-    def _move_at_once(self, tensor: Tensor, number: int, start: int, nbytes: int) -> None:
-        """A tiny chunk costs its calls, not its bytes: as few of them as there can be."""
-        held = tensor.source.pread(tensor.step.info.data.offset + start, nbytes)
-        at = tensor.slot.offset + start
-        self.out.write(at, held)
-        if self.verify:
-            if self.out.read(at, nbytes) != held:
-                raise self._differs(tensor, at)
-            tensor.leaves[number] = sha256(held).digest()
+    def _move_row(self, row: Sequence[Tensor]) -> None:
+        """Tiny tensors cost their calls, not their bytes: adjoining ones are written in one."""
+        if not row:
+            return
+        held = _read_row(row)
+        start, whole = row[0].slot.offset, b"".join(held)
+        self.out.write(start, whole)
+        if not self.verify:
+            return
+        back = self.out.read(start, len(whole))
+        same = back == whole
+        for item, piece in zip(row, held, strict=True):
+            at = item.slot.offset - start
+            if not same and back[at : at + len(piece)] != piece:
+                raise self._differs(item, item.slot.offset)
+            item.leaves[0] = sha256(piece).digest()
 
     def _buffers(self) -> tuple[bytearray, bytearray]:
         if not hasattr(self._own, "buffers"):
@@ -201,14 +218,15 @@ class Mover:
         if step.way != CAST:
             yield from canonical.part(info, tensor.source, start, nbytes, BUFFER)
             return
-        from weightkit.values.casts import caster
+        from weightkit.values.casts import TILE, caster
 
         cast = caster(info.dtype, step.dtype)
         first = start // step.dtype.nbytes
         last = first + nbytes // step.dtype.nbytes
-        for at in range(first, last, TILE):
+        tile = min(TILE, BUFFER // info.dtype.nbytes * info.dtype.items)
+        for at in range(first, last, tile):
             begin = info.dtype.nbytes_of(at)
-            size = info.dtype.nbytes_of(min(TILE, last - at))
+            size = info.dtype.nbytes_of(min(tile, last - at))
             piece, counts = cast(self._read(tensor, begin, size))
             tensor.counts.append(counts)
             yield piece
@@ -275,6 +293,34 @@ class Mover:
         message = "what was written is not what was read"
         name = tensor.step.name
         return VerifyError(message, path=self.out.path, code="WK670", offset=offset, tensor=name)
+
+
+def _read_row(row: Sequence[Tensor]) -> list[bytes]:
+    """The bytes of each; what lies close together in the source is read in one call."""
+    found = [b""] * len(row)
+    starts = [item.step.info.data.offset for item in row]
+    ends = [start + item.slot.nbytes for start, item in zip(starts, row, strict=True)]
+    run: list[int] = []
+    for at in sorted(range(len(row)), key=starts.__getitem__):
+        if run and (row[at].source is not row[run[0]].source or starts[at] > ends[run[-1]] + NEAR):
+            _read_run(row[run[0]].source, run, starts, ends, found)
+            run = []
+        run.append(at)
+    _read_run(row[run[0]].source, run, starts, ends, found)
+    return found
+
+
+def _read_run(
+    source: Source,
+    run: Sequence[int],
+    starts: Sequence[int],
+    ends: Sequence[int],
+    found: list[bytes],
+) -> None:
+    first = starts[run[0]]
+    block = source.pread(first, max(ends[at] for at in run) - first)
+    for at in run:
+        found[at] = block[starts[at] - first : ends[at] - first]
 
 
 def _produced(tensor: Tensor, held: Held | None) -> Iterator[Piece]:

@@ -21,6 +21,7 @@ class Out:
         self.path = path
         self.size = size
         self._own = threading.local()
+        self._turn = threading.Lock()  # the kernel lets one write at a time, and spins for its turn
         self._opened: list[int] = []
         with os_errors(path):
             self.fd = self._made()
@@ -44,7 +45,8 @@ class Out:
         left = memoryview(data)
         with os_errors(self.path):
             while left:
-                done = os.pwrite(self.fd, left, offset)
+                with self._turn:
+                    done = os.pwrite(self.fd, left, offset)
                 left, offset = left[done:], offset + done
 
     def send(self, source: Source, start: int, nbytes: int, offset: int) -> None:

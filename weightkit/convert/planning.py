@@ -10,11 +10,9 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
 
 from weightkit import __version__
 from weightkit.convert import losses as lossy
-from weightkit.convert.carrying import carried_files
 from weightkit.convert.shelving import files_of, metadata_of
 from weightkit.convert.steps import chosen, steps_of
 from weightkit.convert.targets import target_of
@@ -27,9 +25,9 @@ from weightkit.plans import (
     DENSE,
     GATHER,
     INFLATE,
+    Carried,
     Plan,
     PlannedFile,
-    Step,
     Text,
 )
 from weightkit.rules import finding
@@ -43,24 +41,33 @@ def plan(
     checkpoint: Checkpoint,
     target: str,
     wish: Wish,
+    judged: Sequence[Finding] = (),
     *,
     folder: bool = False,
     follow: bool = False,
 ) -> Plan:
     """What converting ``checkpoint`` to the path ``target`` will do.
 
+    ``judged`` is what :func:`losses.trust` says of it; its programs are not looked at here.
     ``folder`` asks for a folder of files instead of one, ``follow`` for what links lead to outside of
     the source. Raises PlanError for what cannot be done;
     what would be lost is in ``losses``, refused or accepted by whoever carries the plan out.
     """
     try:
-        return _plan(checkpoint, target, wish, folder, follow)
+        return _plan(checkpoint, target, wish, judged, folder, follow)
     except PlanError as error:
         error.path = error.path or checkpoint.path
         raise
 
 
-def _plan(checkpoint: Checkpoint, target: str, wish: Wish, folder: bool, follow: bool) -> Plan:
+def _plan(
+    checkpoint: Checkpoint,
+    target: str,
+    wish: Wish,
+    judged: Sequence[Finding],
+    folder: bool,
+    follow: bool,
+) -> Plan:
     kind = target_of(target, wish.format or ("safetensors" if folder else ""))
     parts = [*_parts(checkpoint, "")]
     if wish.shard_nbytes and not kind.sharded:
@@ -80,9 +87,9 @@ def _plan(checkpoint: Checkpoint, target: str, wish: Wish, folder: bool, follow:
         more, index = files_of(part, prefix, steps, metadata, wish, kind, folder)
         files += more
         texts += index
-    for item in lossy.trust(checkpoint):
+    for item in judged:
         (lost if item.code == "WK648" else said).append(item)
-    carried, uncarried = carried_files(checkpoint, files, follow) if folder else ((), ())
+    carried, uncarried = _carried(checkpoint, files, follow) if folder else ((), ())
     said += [*_left_out("WK647", "left out", left, checkpoint)]
     said += [*_left_out("WK646", "not carried over", uncarried, checkpoint)]
     accepted = wish.accepted | {flag for flag in ["--key"] if wish.key is not None}
@@ -115,6 +122,14 @@ def _check_single(parts: Sequence[tuple[str, Checkpoint]], target: str, wish: Wi
     if wish.shard_nbytes:
         message = f"shards need a folder as target: {os.path.splitext(target)[0]}/"
         raise PlanError(message, path=target, code="WK667")
+
+
+def _carried(
+    checkpoint: Checkpoint, files: Sequence[PlannedFile], follow: bool
+) -> tuple[tuple[Carried, ...], tuple[str, ...]]:
+    from weightkit.convert.carrying import carried_files
+
+    return carried_files(checkpoint, files, follow)
 
 
 def _left_out(
@@ -156,15 +171,22 @@ def _memory(files: Sequence[PlannedFile]) -> int:
 
 
 def _digest(made: Plan, checkpoint: Checkpoint) -> str:
-    """Of the plan and the state of the source's files: equal plans have equal results."""
+    """Of what is made from what, and of the state of the source's files.
+
+    Equal plans have equal results: where a tensor lies follows from the files and its name.
+    """
     stamps = [
         (source.path, *source.stamp) for part in checkpoints(checkpoint) for source in part.sources
     ]
-    files = [(file.name, file.metadata, [*map(_brief, file.steps)]) for file in made.files]
-    text = repr((__version__, made.format, made.folder, files, made.carried, made.texts, stamps))
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _brief(step: Step) -> tuple[Any, ...]:
-    info = step.info
-    return step.name, step.dtype.name, step.shape, step.ties, step.part, info.name, *info.data
+    heads = [(file.name, file.metadata, file.nbytes) for file in made.files]
+    held = (__version__, made.format, made.folder, made.key, heads, made.carried, made.texts)
+    hasher = sha256(repr((held, stamps)).encode("utf-8", "surrogatepass"))
+    for file in made.files:
+        words = [
+            word
+            for step in file.steps
+            for word in (step.name, step.info.name, step.dtype.name, *step.ties)
+        ]
+        hasher.update("\n".join(words).encode("utf-8", "surrogatepass"))
+        hasher.update(repr([step.part for step in file.steps if step.part]).encode())
+    return hasher.hexdigest()

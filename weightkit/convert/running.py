@@ -89,6 +89,9 @@ class _Making:
         self.parts = checkpoints(checkpoint)
         self.how = how
         self.place = place
+        many = len(self.parts) > 1
+        self.prefixes = [f"{part.name}/" if part.name and many else "" for part in self.parts]
+        """What the content id of the target has in front of the names of each part's tensors."""
         self.digests: dict[str, bytes] = {}
         self.casts: list[CastLoss] = []
 
@@ -130,17 +133,13 @@ class _Making:
         if self.how.verify:
             check_file(beside, planned)
             for tensor in moved:
+                digest, prefix = tensor.digest, self.prefixes[tensor.step.part]
                 for name in (tensor.step.name, *tensor.step.ties):
-                    self.digests[self.full_name(tensor.step.part, name)] = tensor.digest
+                    self.digests[prefix + name] = digest
         if self.plan.folder:
             os.rename(beside, path)
             sync_folder(os.path.dirname(path))
             self.place.keep = True
-
-    def full_name(self, part: int, name: str) -> str:
-        """As the content id of the target knows it: a part's tensors have its name in front."""
-        inner = self.parts[part].name
-        return f"{inner}/{name}" if inner and len(self.parts) > 1 else name
 
     # Casts
 
@@ -214,9 +213,7 @@ class _Making:
             1 + len(step.ties) for file in self.plan.files for step in file.steps
         )
         known = self.how.verify and complete
-        listed = sorted(
-            self.digests.items(), key=lambda item: item[0].encode("utf-8", "surrogatepass")
-        )
+        listed = sorted(self.digests.items())  # by code points, as their UTF-8 sorts
         return Conversion(
             self.plan,
             tuple(self._written()),

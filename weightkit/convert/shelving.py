@@ -79,6 +79,7 @@ def _index(files: Sequence[PlannedFile]) -> str:
 
 def _target_tensors(steps: Sequence[Step], target: Target) -> tuple[TensorInfo, ...]:
     """The tensors of a target file as its writer sees them: all steps, then the tied names."""
+    by_storage = target.ties == TIED_BY_STORAGE
     found = [
         TensorInfo(
             step.name,
@@ -87,11 +88,11 @@ def _target_tensors(steps: Sequence[Step], target: Target) -> tuple[TensorInfo, 
             Extent(0, number, step.nbytes),
             "little",
             None,
-            str(number),
+            str(number) if by_storage else "",
         )
         for number, step in enumerate(steps)
     ]
-    if target.ties == TIED_BY_STORAGE:
+    if by_storage:
         found += [
             found[number]._replace(name=tie)
             for number, step in enumerate(steps)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from typing import Any
 
 from weightkit.analyses.digests import recorded_aliases
 from weightkit.convert.naming import check_renames, preferred, renaming
@@ -16,15 +18,6 @@ from weightkit.plans import CAST, DENSE, GATHER, INFLATE, MOVE, TURN, Step
 from weightkit.tensors import ABSENT, NESTED, RAW, TensorInfo
 from weightkit.values import canonical, dense
 from weightkit.values.narrowing import REFUSED, fit
-
-
-class _Named(NamedTuple):
-    """A name of the target, and what stands under it: a tensor, as what it is plain, cast to."""
-
-    name: str
-    info: TensorInfo
-    form: canonical.Form
-    dtype: DType
 
 
 def chosen(checkpoint: Checkpoint, wish: Wish) -> tuple[list[TensorInfo], list[str]]:
@@ -58,23 +51,37 @@ def steps_of(
     """The tensors as they will be written; those over the same elements are one step."""
     renamed = renaming(wish)
     recorded = _recorded(checkpoint, wish)
-    groups: dict[Any, list[_Named]] = {}
-    for at, info in enumerate(tensors):
-        form = _form(info)
-        dtype = _dtype(info, form, wish)
-        shared = info.storage and not info.parts and info.numel
-        key = (info.data, info.dtype.name, info.shape, info.byteorder, info.strides, dtype.name)
-        group = groups.setdefault(key if shared else at, [])
-        group.append(_Named(renamed(info.name), info, form, dtype))
-        group += [group[-1]._replace(name=renamed(tie)) for tie in recorded.get(info.name, ())]
+    shared = _shared(tensors, wish)
     seen: dict[str, str] = {}
-    for group in groups.values():
-        for name, info, *_ in group:
+    for info in tensors:
+        group = shared.get(info.name, (info,))
+        if group[0] is not info:
+            continue  # it went with the first of them
+        named = [
+            (renamed(name), own)
+            for own in group
+            for name in (own.name, *recorded.get(own.name, ()))
+        ]
+        for name, own in named:
             if name in seen:
-                message = f"{seen[name]!r} and {info.name!r} would both be called {name!r}"
-                raise PlanError(message, path=checkpoint.path, code="WK661", tensor=info.name)
-            seen[name] = info.name
-        yield from _grouped(number, group, target)
+                message = f"{seen[name]!r} and {own.name!r} would both be called {name!r}"
+                raise PlanError(message, path=checkpoint.path, code="WK661", tensor=own.name)
+            seen[name] = own.name
+        if len(named) == 1:
+            yield _step(number, *named[0], wish)
+        else:
+            yield from _grouped(number, dict(named), wish, target)
+
+
+def _shared(tensors: Sequence[TensorInfo], wish: Wish) -> dict[str, list[TensorInfo]]:
+    """By the name of each tensor that is one memory with others: all of them."""
+    holders = Counter(info.storage for info in tensors)
+    groups: dict[Any, list[TensorInfo]] = {}
+    for info in tensors:
+        if holders[info.storage] > 1 and info.storage and not info.parts and info.numel:
+            key = *canonical.same_elements(info), _dtype(info, _form(info), wish).name
+            groups.setdefault(key, []).append(info)
+    return {info.name: group for group in groups.values() for info in group if len(group) > 1}
 
 
 def _recorded(checkpoint: Checkpoint, wish: Wish) -> dict[str, list[str]]:
@@ -87,27 +94,31 @@ def _recorded(checkpoint: Checkpoint, wish: Wish) -> dict[str, list[str]]:
     return found
 
 
-def _grouped(number: int, group: Sequence[_Named], target: Target) -> Iterator[Step]:
-    """A step for all names of a group, or one for each where the target knows no ties."""
-    if len(group) > 1:
-        by_name = {item.name: item for item in group}
-        group = [by_name[name] for name in preferred(by_name)]
+def _grouped(
+    number: int, by_name: Mapping[str, TensorInfo], wish: Wish, target: Target
+) -> Iterator[Step]:
+    """A step for all names of a memory, or one for each where the target knows no ties."""
+    first, *ties = preferred(by_name)
     if not target.ties:
-        yield from (_step(number, item) for item in group)
-        return
-    yield _step(number, group[0], tuple(item.name for item in group[1:]))
+        for name in (first, *ties):
+            yield _step(number, name, by_name[name], wish)
+    else:
+        yield _step(number, first, by_name[first], wish, tuple(ties))
 
 
-def _step(number: int, item: _Named, ties: tuple[str, ...] = ()) -> Step:
-    name, info, form, dtype = item
+def _step(number: int, name: str, info: TensorInfo, wish: Wish, ties: tuple[str, ...] = ()) -> Step:
+    form = _form(info)
+    dtype = _dtype(info, form, wish)
     cast = dtype.name != form.dtype
+    nbytes = form.nbytes
     if cast:
         own = DTYPES.get(form.dtype, info.dtype)
         verdict = fit(own, dtype)
         if verdict.verdict == REFUSED:
             message = f"{own.name} cannot be cast to {dtype.name}: {verdict.words}"
             raise PlanError(message, code="WK671", tensor=info.name)
-    return Step(name, dtype, form.shape, info, number, _way(info, cast), ties)
+        nbytes = dtype.nbytes_of(prod(form.shape))
+    return Step(name, dtype, form.shape, info, number, _way(info, cast), nbytes, ties)
 
 
 def _form(info: TensorInfo) -> canonical.Form:

@@ -32,6 +32,7 @@ from weightkit.tensors import TEXT
 
 _MARK = b"("[0]
 _MOST_FORMS = 256
+_MOST_SHAPES = 1024
 
 _GET, _PUT, _INT = rb"(?:h.|j.{4})", rb"(?:q.|r.{4})", rb"(?:K.|M..|J.{4})"
 _KEY = rb"X.\0\0\0[0-9]{1,20}"
@@ -88,6 +89,13 @@ class Form:
         )
         self.next = self
         """The form that came after this one the last time."""
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def shape(self, found: tuple[int, ...]) -> tuple[int, ...]:
+        """The first tuple that is equal: thousands of tensors have dozens of shapes."""
+        if len(self._shapes) > _MOST_SHAPES:
+            return found
+        return self._shapes.setdefault(found, found)
 
 
 def _operand(part: bytes) -> str:
@@ -168,7 +176,7 @@ def _do(m: Machine, form: Form) -> bool:
     key.offset, key.nbytes, key.encoding = base + form.key, length, TEXT
     pid = (memo[storage], memo[kind], key, memo[device], numel, *form.more)
     found = Persistent(pid, base + form.persid)
-    sizes, strides = tuple(spread[:rank]), tuple(spread[rank + 1 : -1])
+    sizes, strides = form.shape(tuple(spread[:rank])), form.shape(tuple(spread[rank + 1 : -1]))
     made_hooks = Call("REDUCE", memo[hooks], (), base + form.hooks)
     args = (found, offset, sizes, strides, form.grad, made_hooks)
     made = stack[-1] = Call("REDUCE", stack[-1], args, base + form.reduce)

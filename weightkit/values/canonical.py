@@ -168,6 +168,6 @@ def own_parts(info: TensorInfo) -> Sequence[TensorInfo]:
     return (plain, *info.parts)
 
 
-def same_elements(info: TensorInfo) -> tuple[Extent, DType, tuple[int, ...], str, object]:
+def same_elements(info: TensorInfo) -> tuple[Extent, str, tuple[int, ...], str, object]:
     """Equal for tensors that are certain to have the same elements: one memory, one view of it."""
-    return info.data, info.dtype, info.shape, info.byteorder, info.strides
+    return info.data, info.dtype.name, info.shape, info.byteorder, info.strides

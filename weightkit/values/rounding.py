@@ -25,6 +25,8 @@ Rounder = Callable[[Array, Array, int, Array], None]
 its last argument with what they round to."""
 
 MAGNITUDE, EXPONENT = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
+LEAST_F16, BEYOND_F16 = np.uint16(127 - 14 << 7), 127 + 16 << 7
+"""Codes of bf16: the least number that f16 has as a normal one, and what is beyond its largest."""
 BIAS, STORED = 127, 23
 """Of f32: what is added to an exponent, and how many bits of the mantissa are stored."""
 
@@ -47,6 +49,8 @@ def rounder(source: str, target: str) -> Rounder:
     """
     if (source, target) == ("bf16", "f32"):
         return _widen_bf16
+    if (source, target) == ("bf16", "f16"):
+        return partial(_shift_bf16, _table(source, target))
     if DTYPES[source].nbytes <= 2:
         return partial(_look_up, _table(source, target))
     if source == "f32":
@@ -58,6 +62,24 @@ def rounder(source: str, target: str) -> Rounder:
 
 def _look_up(table: Array, codes: Array, _: Array, __: int, out: Array) -> None:
     np.take(table, codes, out=out, mode="clip")
+
+
+def _shift_bf16(table: Array, codes: Array, held: Array, highest: int, out: Array) -> None:
+    """bf16 to f16: what is a normal number in both has room for its mantissa, and is shifted.
+
+    The exponent's offset falls from 127 to 15, which is 112 << 10 less after the shift (of that,
+    16 bits are seen). The few below the least normal number of f16 are looked up, and all of a tile
+    where they are many, or where one lies beyond the largest.
+    """
+    low = np.less(held, LEAST_F16, out=room("low", len(held), np.bool_))
+    if highest >= BEYOND_F16 or np.count_nonzero(low) > len(low) >> 4:
+        _look_up(table, codes, held, highest, out)
+        return
+    np.left_shift(held, np.uint16(3), out=out)
+    out -= np.uint16(112 << 10 & 0xFFFF)
+    out |= np.bitwise_xor(codes, held, out=held)  # the sign
+    few = np.flatnonzero(low)
+    out[few] = table[codes[few]]
 
 
 def _table(source: str, target: str) -> Array:

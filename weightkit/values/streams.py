@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -94,6 +93,8 @@ class Spool:
 @contextmanager
 def spooled(source: Reader, info: TensorInfo, nbytes: int | None = None) -> Iterator[Spool]:
     """The first ``nbytes`` decoded bytes of the stream (as many as ``info`` needs) on disk."""
+    import tempfile
+
     end = info.data.within + info.data.nbytes if nbytes is None else nbytes
     size = 0
     with os_errors("temporary file"):

@@ -17,6 +17,9 @@ from weightkit.programs import Global, Program, Text
 from weightkit.rules import Faults
 from weightkit.tensors import ABSENT, Extent
 
+MOST = 1 << 60
+"""Elements of a storage."""
+
 
 class Declared(NamedTuple):
     """A persistent id ``("storage", class, root key, device, numel[, (view key, offset, numel)])``.
@@ -49,7 +52,12 @@ def declared(program: Program, faults: Faults) -> Iterator[Declared]:
             dtype = dtypes.get(pid[1]) if type(pid[1]) is Global else None
             if dtype is None:
                 dtype = dtypes[pid[1]] = storage_dtype(pid[1])
-            yield _declaration(key, dtype, pid, node.offset)
+            numel = pid[4]
+            if len(pid) == 5 and type(numel) is int and 0 <= numel < MOST:  # as nearly always
+                nbytes = numel * dtype.nbytes
+                yield Declared._make((key, key, dtype, nbytes, 0, nbytes, node.offset))
+            else:
+                yield _declaration(key, dtype, pid, node.offset)
         except (Malformed, TypeError, ValueError, IndexError) as error:
             faults.add("WK323", f"storage {key!r}: {error}", node.offset)
 
@@ -70,7 +78,7 @@ def _declaration(key: str, dtype: DType, pid: tuple[Any, ...], offset: int) -> D
 
 
 def _nbytes(dtype: DType, numel: object) -> int:
-    if type(numel) is not int or not 0 <= numel < 1 << 60:
+    if type(numel) is not int or not 0 <= numel < MOST:
         raise Malformed(f"a size that is no count: {str(numel)[:40]}")
     return numel * dtype.nbytes  # of a type that packs several elements, torch counts the bytes
 

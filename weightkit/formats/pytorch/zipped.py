@@ -200,7 +200,8 @@ class _Archive:
         )
         if member is None or member.data_offset is None:
             return None
-        return self.archive.extent(member, 0, member.size)
+        # A number of its own: what is kept of the directory would keep its memory from being reused.
+        return self.archive.extent(member, 0, member.size + 0)
 
     def text(self, name: str) -> str:
         """A short text record, or "" where there is none."""
