@@ -118,14 +118,15 @@ def _tensor_changes(
     outcomes = judged(pairing.pairs, compared, jobs, tick)
     removed, added, notes = _left(pairing.removed, pairing.added, _is_mapped(pairing.pairs))
     copies = {} if compared == HEADERS else _copies(removed, mine) | _copies(added, theirs)
+    reasons = {name: f"the same as {other}" for name, other in copies.items()}
     changes = _changes(pairing.pairs, outcomes, removed, added, compared == VALUES)
-    return [(_noted(change, copies), item) for change, item in changes], notes
+    return [(_noted(change, {**pairing.notes, **reasons}), item) for change, item in changes], notes
 
 
-def _noted(change: TensorChange, copies: Mapping[str, str]) -> TensorChange:
-    if change.kind not in (ADDED, REMOVED) or change.name not in copies:
+def _noted(change: TensorChange, reasons: Mapping[str, str]) -> TensorChange:
+    if change.kind not in (ADDED, REMOVED) or change.name not in reasons:
         return change
-    return change._replace(note=f"the same as {copies[change.name]}")
+    return change._replace(note=reasons[change.name])
 
 
 def _copies(items: Sequence[Item], side: Mapping[str, Item]) -> dict[str, str]:

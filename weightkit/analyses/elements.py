@@ -75,22 +75,35 @@ def _compared(pair: Pair, whole: bool, tick: Tick) -> Measured | None:
 
     a, b = pair.views
     shape = a.info.shape if whole and a.info.shape == b.info.shape else ()
-    streams = zip(_tiles(a, pair), _tiles(b, pair), strict=True)
+    slack = pair.match.slack if pair.match is not None else 0
+    streams: Iterator[Any] = zip(_tiles(a, pair), _tiles(b, pair), strict=True)
+    if slack:
+        streams = _settled(streams, pair, slack)
     first = next(streams, None)
     if first is None:
         return Measured(Sums(), True, True, None, True)
     if not all(is_numeric(tile.dtype) for tile in first):
         return None
     # Of one type, bytes that differ are a difference, if only of zeros' signs.
-    recast = a.info.dtype.name != b.info.dtype.name or _is_shifted(pair)
+    recast = a.info.dtype.name != b.info.dtype.name or _is_computed(pair)
     nbytes = (a.info.nbytes + b.info.nbytes) / max(1, a.info.numel)
     result = compare(_chained(first, streams), lambda n: tick(int(n * nbytes)), shape, whole)
-    forward, backward = result.forward and recast, result.backward and recast
+    forward, backward = result.forward and recast, result.backward and recast and not slack
     return Measured(result.sums, forward, backward, result.rank, whole)
 
 
-def _is_shifted(pair: Pair) -> bool:
-    return pair.match is not None and pair.match.shift != 0
+def _settled(streams: Iterator[Any], pair: Pair, units: int) -> Iterator[Any]:
+    """The same tiles, with what was computed by us as it was computed by the conversion."""
+    from weightkit.values.deltas import settled
+
+    assert pair.match is not None, "only a conversion computes"
+    forward = pair.a.name == pair.match.name
+    for a, b in streams:
+        yield (settled(a, b, units), b) if forward else (a, settled(b, a, units))
+
+
+def _is_computed(pair: Pair) -> bool:
+    return pair.match is not None and pair.match.formula != ""
 
 
 def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
@@ -100,14 +113,14 @@ def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
 
 def _tiles(item: Item, pair: Pair) -> Iterator[Any]:
     """The elements of one side; of the one that was converted, with what that adds."""
-    from weightkit.values.deltas import shifted
+    from weightkit.values.deltas import FORMULAS
     from weightkit.values.tiles import tiles
 
     found = tiles(item.info, item.part.sources[item.info.data.file])
     match = pair.match
-    if match is None or not match.shift or item.name != match.name:
+    if match is None or not match.formula or item.name != match.name:
         return found
-    return (shifted(tile, match.shift) for tile in found)
+    return map(FORMULAS[match.formula], found)
 
 
 # Quantizing again

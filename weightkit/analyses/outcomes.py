@@ -58,7 +58,7 @@ def _is_kept(outcome: Outcome) -> bool:
 
 def _judged(pairs: Sequence[Pair], compared: str, jobs: int, tick: Tick) -> list[Outcome]:
     unread = [why_unread(pair.a.info) or why_unread(pair.b.info) for pair in pairs]
-    asked = [at for at, pair in enumerate(pairs) if not unread[at] and not _is_shifted(pair)]
+    asked = [at for at, pair in enumerate(pairs) if not unread[at] and not _is_computed(pair)]
     asked = [at for at in asked if pairs[at].how != BY_CONTENT]
     check_sizes(pair.views for at, pair in enumerate(pairs) if not unread[at])
     equal = {at for at, pair in enumerate(pairs) if pair.how == BY_CONTENT}
@@ -89,8 +89,8 @@ def _aligned(pair: Pair) -> tuple[Item, Item]:
     return a, b
 
 
-def _is_shifted(pair: Pair) -> bool:
-    return pair.match is not None and pair.match.shift != 0
+def _is_computed(pair: Pair) -> bool:
+    return pair.match is not None and pair.match.formula != ""
 
 
 def _is_measured(pair: Pair, compared: str) -> bool:
@@ -100,7 +100,7 @@ def _is_measured(pair: Pair, compared: str) -> bool:
         return False
     known = pair.match is None or pair.match.known
     recast = _form(a).dtype != _form(b).dtype
-    return recast or _is_shifted(pair) or (known and compared == VALUES)
+    return recast or _is_computed(pair) or (known and compared == VALUES)
 
 
 def _outcome(pair: Pair, measured: Measured | None) -> Outcome:
@@ -108,7 +108,7 @@ def _outcome(pair: Pair, measured: Measured | None) -> Outcome:
     values, note = DIFFER, ""
     if measured is not None and (measured.forward or measured.backward):
         values = EQUAL if measured.forward and measured.backward else ROUNDED
-        note = "" if values == EQUAL else _rounding(measured)
+        note = "" if values == EQUAL else _rounding(pair, measured)
     elif pair.match is not None and not pair.match.known:
         note = "a conversion to this architecture may rearrange values: not comparable by content"
         return Outcome(UNKNOWN_CHANGE, UNKNOWN, note)
@@ -129,13 +129,16 @@ def _is_of_one_size(pair: Pair) -> bool:
     return a.info.numel == b.info.numel
 
 
-def _rounding(measured: Measured) -> str:
+def _rounding(pair: Pair, measured: Measured) -> str:
+    if pair.match is not None and pair.match.slack:
+        return f"to {pair.match.slack} units in the last place"
     return "B is A, rounded" if measured.forward else "A is B, rounded"
 
 
 def _kind(pair: Pair, values: str) -> str:
     """The kind of a change, by what both headers say and by what is known of the values."""
-    a, b = pair.a.info, pair.b.info
+    match = pair.match
+    a, b = (item.info for item in (pair.views if match and match.change else (pair.a, pair.b)))
     if _shape(pair, a.shape) != _shape(pair, b.shape):
         return RESHAPED
     recast = type_of(pair.a) != type_of(pair.b)
@@ -143,7 +146,7 @@ def _kind(pair: Pair, values: str) -> str:
         return QUANTIZED
     if values == DIFFER:
         return CHANGED
-    if recast:
+    if recast or values == ROUNDED:
         return RECAST
     return SAME if pair.how in (BY_NAME, BY_MAP) else RENAMED
 

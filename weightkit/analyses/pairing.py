@@ -8,7 +8,12 @@ from typing import NamedTuple
 
 from weightkit.analyses.digests import Tick, parts_of, recorded_aliases, silent
 from weightkit.analyses.equality import Item, digests, why_unread
-from weightkit.architectures.ggml_maps import Correspondence, correspondences, slices
+from weightkit.architectures.ggml_maps import (
+    Correspondence,
+    correspondences,
+    divided,
+    is_dropped,
+)
 from weightkit.errors import UnsupportedError
 from weightkit.opening import Checkpoint
 from weightkit.tensors import TensorInfo
@@ -44,7 +49,9 @@ class Pair(NamedTuple):
         if match is None:
             return self
         of = {self.a.name: self.a.info, self.b.name: self.b.info}
-        plain = match._replace(view=of[match.name], flat_view=of[match.flat], change="", shift=0)
+        plain = match._replace(
+            view=of[match.name], flat_view=of[match.flat], change="", formula="", slack=0
+        )
         return self._replace(match=plain)
 
 
@@ -54,6 +61,8 @@ class Pairing(NamedTuple):
     pairs: list[Pair]
     removed: list[Item]
     added: list[Item]
+    notes: Mapping[str, str]
+    """Of what has no partner, by name: why not, where that is known."""
 
 
 def items_of(checkpoint: Checkpoint) -> dict[str, Item]:
@@ -90,16 +99,14 @@ def pair_up(
     pairs = [Pair(a[name], b[name]) for name in a if name in b]
     left = {name: item for name, item in a.items() if name not in b}
     right = {name: item for name, item in b.items() if name not in a}
-    if formats[0] == "gguf" != formats[1]:
-        left = _unstacked(left, right)
-    elif formats[1] == "gguf" != formats[0]:
-        right = _unstacked(right, left)
-    pairs += _taken(_mapped(left, right, formats), left, right)
+    notes: dict[str, str] = {}
+    if (formats[0] == "gguf") != (formats[1] == "gguf"):
+        left, right, found = _mapped(left, right, swapped=formats[0] == "gguf", notes=notes)
+        pairs += _taken(iter(found), left, right)
     pairs += _taken(_prefixed(left, right), left, right)
     if by_content:
-        found = _renamed([*left.values()], [*right.values()], jobs, tick)
-        pairs += _taken(found, left, right)
-    return Pairing(pairs, [*left.values()], [*right.values()])
+        pairs += _taken(_renamed([*left.values()], [*right.values()], jobs, tick), left, right)
+    return Pairing(pairs, [*left.values()], [*right.values()], notes)
 
 
 def _taken(pairs: Iterator[Pair], left: dict[str, Item], right: dict[str, Item]) -> Iterator[Pair]:
@@ -113,32 +120,42 @@ def _taken(pairs: Iterator[Pair], left: dict[str, Item], right: dict[str, Item])
 # HF names and GGUF names
 
 
-def _unstacked(flat: Mapping[str, Item], other: Mapping[str, Item]) -> dict[str, Item]:
-    """The tensors of a GGUF with stacked experts one by one, as the other side may have them."""
-    found = {}
-    for item in flat.values():
-        for name, info in slices({item.name: item.info}, other).items():
-            found[name] = item._replace(name=name, info=info)
-    return found
-
-
 def _mapped(
-    left: Mapping[str, Item], right: Mapping[str, Item], formats: tuple[str, str]
-) -> Iterator[Pair]:
-    """Pairs of a GGUF file and a checkpoint that is none, by gguf's tables of names."""
-    if (formats[0] == "gguf") == (formats[1] == "gguf") or not left or not right:
-        return
-    swapped = formats[0] == "gguf"
+    left: dict[str, Item], right: dict[str, Item], *, swapped: bool, notes: dict[str, str]
+) -> tuple[dict[str, Item], dict[str, Item], list[Pair]]:
+    """Both sides, what a conversion splits or joins in pieces, and pairs by gguf's tables of names.
+
+    With ``swapped`` the first side is the GGUF. ``notes`` is told of what a conversion leaves out.
+    """
     flat, other = (left, right) if swapped else (right, left)
+    if not flat or not other:
+        return left, right, []
     metadata = next(iter(flat.values())).part.metadata
-    found = correspondences(
-        {name: item.info for name, item in flat.items()},
-        {name: item.info for name, item in other.items()},
-        metadata,
-    )
-    for match in found:
+    both = divided(_infos(flat), _infos(other), metadata)
+    flat, other = _cut(flat, both.flat), _cut(other, both.other)
+    architecture = metadata.get("general.architecture")
+    for name in other:
+        if is_dropped(name, architecture) or both.links.get(name, ("kept",))[0] == "":
+            notes[name] = f"a conversion to {architecture} keeps no such tensor"
+    found = []
+    for match in correspondences(both, metadata):
         mine, theirs = other[match.name], flat[match.flat]
-        yield Pair(*((theirs, mine) if swapped else (mine, theirs)), BY_MAP, match)
+        found.append(Pair(*((theirs, mine) if swapped else (mine, theirs)), BY_MAP, match))
+    return (flat, other, found) if swapped else (other, flat, found)
+
+
+def _infos(items: Mapping[str, Item]) -> dict[str, TensorInfo]:
+    return {name: item.info for name, item in items.items()}
+
+
+def _cut(
+    items: Mapping[str, Item], pieces: Mapping[str, Mapping[str, TensorInfo]]
+) -> dict[str, Item]:
+    return {
+        name: items[whole]._replace(name=name, info=info)
+        for whole, parts in pieces.items()
+        for name, info in parts.items()
+    }
 
 
 # A prefix

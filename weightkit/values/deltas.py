@@ -191,11 +191,34 @@ def _dot(a: Array, b: Array) -> float:
     return float(np.einsum("i,i->", a, b))
 
 
-def shifted(values: Array, shift: int) -> Array:
-    """With ``shift`` added as llama.cpp's conversion does: in f16 as f16, all else in f32."""
+# What a conversion by llama.cpp computes
+
+
+def plus_1(values: Array) -> Array:
+    """With 1 added as it does: in f16 as f16, all else in f32."""
     if values.dtype == np.float16:
-        return values + np.float16(shift)
-    return values.astype(np.float32) + np.float32(shift)
+        return values + np.float16(1)
+    return values.astype(np.float32) + np.float32(1)
+
+
+def minus_exp(values: Array) -> Array:
+    """Minus the exponential, rounded once to the type that it computes in."""
+    with np.errstate(all="ignore"):
+        found = -np.exp(values.astype(np.float64))
+        return found.astype(np.float16 if values.dtype == np.float16 else np.float32)
+
+
+FORMULAS = {"plus_1": plus_1, "minus_exp": minus_exp}
+
+
+def settled(computed: Array, held: Array, units: int) -> Array:
+    """What we computed, with what the file holds where that is as near as ``units``."""
+    if held.dtype.kind != "f":
+        return computed
+    with np.errstate(all="ignore"):
+        wanted = held.astype(computed.dtype)
+        near = np.abs(computed - wanted) <= units * np.abs(np.spacing(wanted))
+    return np.where(near, wanted, computed)
 
 
 # Rank
