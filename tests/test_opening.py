@@ -151,6 +151,66 @@ def test_a_link_cannot_leave_the_folder_unasked(tmp_path: Path) -> None:
     assert codes(folder / "model.safetensors") == []  # named by the user
 
 
+@pytest.mark.parametrize("name", ["config.json", "README.md"])
+@pytest.mark.parametrize("named", ["model", "model/model.safetensors"])
+def test_what_lies_beside_is_not_read_through_a_link_unasked(
+    tmp_path: Path, name: str, named: str
+) -> None:
+    folder = tmp_path / "model"
+    write(folder / "model.safetensors", {"a": 1})
+    (tmp_path / "outside").write_text('{"a": "secret"}' if name[0] == "c" else "---\nsecret\n---\n")
+    (folder / name).symlink_to(tmp_path / "outside")
+    with open_checkpoint(tmp_path / named) as found:
+        assert (found.config, found.card) == ({}, "")
+        (finding,) = found.findings
+        assert (finding.code, finding.path) == ("WK624", str(folder / name))
+        assert str(tmp_path / "outside") in finding.message
+    with open_checkpoint(tmp_path / named, follow_symlinks=True) as found:
+        assert "secret" in str(found.config) + found.card
+        assert not found.findings
+
+
+def test_links_inside_the_folder_are_read(tmp_path: Path) -> None:
+    write(tmp_path / "model.safetensors", {"a": 1})
+    (tmp_path / "real.json").write_text('{"a": 1}')
+    (tmp_path / "config.json").symlink_to("real.json")
+    with open_checkpoint(tmp_path) as found:
+        assert found.config == {"config.json": {"a": 1}}
+        assert not found.findings
+
+
+def test_a_link_to_nowhere_beside_the_weights(tmp_path: Path) -> None:
+    write(tmp_path / "model.safetensors", {"a": 1})
+    (tmp_path / "config.json").symlink_to(tmp_path / "nothing.json")
+    assert codes(tmp_path) == []
+
+
+def test_a_pipeline_keeps_to_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "pipeline"
+    write(folder / "unet" / "diffusion_pytorch_model.safetensors", {"a": 1})
+    (folder / "model_index.json").write_text("{}")
+    (tmp_path / "secret").write_text('{"a": 1}')
+    (folder / "unet" / "config.json").symlink_to(tmp_path / "secret")
+    with open_checkpoint(folder) as found:
+        (part,) = found.parts
+        assert part.config == {}
+        assert [finding.code for finding in part.findings] == ["WK624"]
+
+
+def test_an_index_that_leaves_the_folder(
+    sharded: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("elsewhere") / "index.json"
+    (sharded / INDEX).rename(outside)
+    (sharded / INDEX).symlink_to(outside)
+    for path in (sharded, sharded / FIRST):
+        with pytest.raises(FormatError) as caught:
+            open_checkpoint(path)
+        assert caught.value.code == "WK620"
+        open_checkpoint(path, follow_symlinks=True).close()
+    open_checkpoint(sharded / INDEX).close()  # named by the user
+
+
 def hub_cache(tmp_path: Path, revisions: list[str]) -> Path:
     model = tmp_path / "models--org--name"
     blob = write(model / "blobs" / "abc", {"a": 1})
@@ -165,6 +225,12 @@ def test_a_hub_cache_keeps_its_files_in_blobs(tmp_path: Path) -> None:
     model = hub_cache(tmp_path, ["r1"])
     assert codes(model) == []
     assert codes(model / "snapshots" / "r1") == []
+    (model / "blobs" / "def").write_text('{"a": 1}')
+    (model / "snapshots" / "r1" / "config.json").symlink_to("../../blobs/def")
+    for path in (model, model / "snapshots/r1", model / "snapshots/r1/model.safetensors"):
+        with open_checkpoint(path) as found:
+            assert found.config == {"config.json": {"a": 1}}
+            assert not found.findings
 
 
 def test_several_snapshots_need_a_main(tmp_path: Path) -> None:

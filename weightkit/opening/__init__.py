@@ -127,8 +127,8 @@ def _open_pipeline(folder: Folder, wish: _Wish) -> Checkpoint:
         "diffusers pipeline",
         (),
         (),
-        config=read_configs(folder.path, faults),
-        card=read_card(folder.path),
+        config=read_configs(folder, faults),
+        card=read_card(folder, faults),
         beside=folder.files,
         findings=faults.all(),
         parts=tuple(parts),
@@ -158,7 +158,10 @@ def _open_choice(choice: Choice, wish: _Wish, path: str) -> Checkpoint:
             for n in choice.files
         ]
         return Checkpoint(path, "slices", (), (), findings=faults.all(), parts=tuple(parts))
-    index = ShardIndex(os.path.join(choice.folder, choice.index)) if choice.index else None
+    index = None
+    if choice.index:
+        named = os.path.basename(path) == choice.index and not os.path.isdir(path)
+        index = ShardIndex(path if named else folder.join(choice.index))
     names = index.files if index else choice.files
     paths = [folder.join(name) for name in names]
     there = missing_shards(choice.folder, names, faults)
@@ -211,7 +214,8 @@ def _open_files(
     if not any(item.tensors for item in sets):
         faults.add("WK604", "no tensors in it")
     _raise_fatal(faults, wish)
-    configs = read_configs(folder, faults)
+    home = Folder(folder, (), (), wish.follow)
+    configs, card = read_configs(home, faults), read_card(home, faults)
     if index is not None:
         configs = {**configs, os.path.basename(index.path): {"metadata": index.metadata}}
     return Checkpoint(
@@ -222,7 +226,7 @@ def _open_files(
         tuple(sources),
         tuple(examined),
         configs,
-        read_card(folder),
+        card,
         findings=faults.all(),
     )
 

@@ -151,6 +151,14 @@ RULES = [
         "Name a file to open that one.",
     ),
     Rule(
+        "WK624",
+        "beside-leaves",
+        "warning",
+        "A config or model card beside the weights is a link that leads out of the folder.",
+        "It was not read: what it should tell (architecture, quantization) is unknown.",
+        "If the link is meant, use --follow-symlinks.",
+    ),
+    Rule(
         "WK630",
         "manifest-malformed",
         "danger",
