@@ -370,11 +370,29 @@ class Difference(NamedTuple):
     tensors: tuple[TensorDifference, ...] = ()
 
 
+class SignedBy(NamedTuple):
+    """Whose signature one is, after it was found to hold; digests are SHA-256, names RFC 4514.
+
+    ``method`` is key, certificate or sigstore; what a method does not have is empty.
+    """
+
+    method: str
+    key: str
+    """Of the public key (DER, SubjectPublicKeyInfo)."""
+    certificate: str = ""
+    """Of the signing certificate (DER)."""
+    subject: str = ""
+    """Whose certificate it is; of sigstore the identity."""
+    issuer: str = ""
+    """Who issued it; of sigstore who vouches for the identity."""
+
+
 class Verification(NamedTuple):
     """What ``weightkit verify`` found.
 
     ``against`` is manifest, checksums, digest, hub cache, content, receipt or signature; ``source``
-    what was compared with; ``checked`` counts files, or tensors for content.
+    what was compared with; ``checked`` counts files, or tensors for content; ``signer`` is there for
+    a signature that itself holds, whether the files are as they were signed or not.
     """
 
     path: str
@@ -383,6 +401,7 @@ class Verification(NamedTuple):
     checked: int
     same: bool
     differences: tuple[Difference, ...]
+    signer: SignedBy | None = None
 
 
 class Signing(NamedTuple):

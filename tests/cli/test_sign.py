@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import base64
 import datetime
+import errno
+import hashlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,6 +193,140 @@ def test_a_signature_in_the_folder(folder: Path, key: str) -> None:
     assert verify(folder, key)["source"] == inside
     signature = ["--signature", inside, "--public_key", public(key), "--ignore-paths", inside]
     model_signing_cli("verify", "key", str(folder), *signature)
+
+
+# Whose it is
+
+
+def openssl_digest(pem: str, *command: str) -> str:
+    """As anyone can take it: the SHA-256 of the DER that openssl writes."""
+    held = subprocess.run(
+        ["openssl", *command, "-in", pem, "-outform", "DER"], capture_output=True, check=True
+    )
+    return hashlib.sha256(held.stdout).hexdigest()
+
+
+@needs_extra
+def test_the_key_is_named(folder: Path, key: str) -> None:
+    run("sign", str(folder), "--key", key)
+    digest = openssl_digest(public(key), "pkey", "-pubin")
+    signer = {"method": "key", "key": digest, "certificate": None, "subject": None, "issuer": None}
+    assert verify(folder, key)["signer"] == signer
+    text = run("verify", str(folder), "--signature", "--public-key", public(key))
+    assert f"signed by  the key SHA-256 {digest}" in text
+    alter(folder)  # the signature holds all the same
+    assert verify(folder, key, status=1)["signer"] == signer
+
+
+@needs_extra
+def test_nobody_is_named_for_a_signature_that_does_not_hold(
+    folder: Path, key: str, tmp_path: Path
+) -> None:
+    run("sign", str(folder), "--key", key)
+    write_key(tmp_path / "other.pem")
+    other = str(tmp_path / "other.pem")
+    assert verify(folder, other, status=1)["signer"] is None
+    text = run("verify", str(folder), "--signature", "--public-key", public(other), status=1)
+    assert "signed by" not in text
+
+
+@needs_extra
+def test_the_certificate_is_named(folder: Path, tmp_path: Path) -> None:
+    root_key, leaf_key = (write_key(tmp_path / name) for name in ("root.key", "leaf.key"))
+    root = write_certificate(tmp_path / "root.pem", "The root", root_key)
+    write_certificate(tmp_path / "leaf.pem", "A signer, Inc.", leaf_key, root, root_key)
+    leaf, private, chain = (str(tmp_path / name) for name in ("leaf.pem", "leaf.key", "root.pem"))
+    run("sign", str(folder), "--key", private, "--certificate", leaf)
+    model_signing_cli(
+        "verify", "certificate", str(folder), "--signature", f"{folder}.sig",
+        "--certificate_chain", chain,
+    )  # fmt: skip
+    arguments = ["verify", str(folder), "--signature", "--certificate-chain", chain]
+    signer = document(*arguments)["signer"]
+    assert signer == {
+        "method": "certificate",
+        "key": openssl_digest(public(private), "pkey", "-pubin"),
+        "certificate": openssl_digest(leaf, "x509"),
+        "subject": "CN=A signer\\, Inc.",
+        "issuer": "CN=The root",
+    }
+    text = run(*arguments)
+    for line in (
+        "signed by    CN=A signer\\, Inc.",
+        "issued by    CN=The root",
+        f"certificate  SHA-256 {signer['certificate']}",
+        f"key          SHA-256 {signer['key']}",
+    ):
+        assert line in text
+
+
+# While it is done
+
+
+@needs_extra
+def test_a_folder_that_is_not_there_for_the_signature(folder: Path, key: str) -> None:
+    missing = str(folder / "missing" / "x")
+    result = CliRunner().invoke(
+        group, ["sign", str(folder), "--key", key, "--signature", missing, "--json"]
+    )
+    error = json.loads(result.stdout)["error"]
+    assert (result.exit_code, error["path"]) == (3, missing)
+    assert ".part" not in result.output
+
+
+@needs_extra
+def test_what_cannot_be_written_is_named_as_the_user_did(
+    folder: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_signing import signing as making
+
+    def full(self: Any, path: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(making.Config, "sign", full)
+    error = document("sign", str(folder), "--key", key, status=3)["error"]
+    assert error["path"] == f"{folder}.sig"
+    assert "No space left" in error["message"]
+
+
+def test_files_and_bytes_that_will_be_read(folder: Path, tmp_path: Path) -> None:
+    files = [
+        folder / name for name in ("config.json", "sub/weights.bin", "weightkit.manifest.json")
+    ]
+    assert signing.extent(str(folder)) == (3, sum(file.stat().st_size for file in files))
+    (tmp_path / "elsewhere").write_text("x", encoding="utf-8")
+    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    assert signing.extent(str(folder))[0] == 3
+    assert signing.extent(str(folder), follow=True)[0] == 4
+    assert signing.extent(str(files[0])) == (1, files[0].stat().st_size)
+    assert signing.extent(str(folder / "nothing")) == (1, 0)
+
+
+@needs_extra
+@pytest.mark.parametrize("command", ["sign", "verify"])
+def test_what_takes_long_is_said(
+    folder: Path, key: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from model_signing import hashing
+
+    from weightkit.cli import progress
+
+    if command == "verify":
+        run("sign", str(folder), "--key", key)
+    monkeypatch.setattr(progress, "EVERY_IN_A_LOG", 0.01)
+    plain = hashing.Config.hash
+
+    def slow(self: Any, *arguments: Any, **more: Any) -> Any:
+        time.sleep(0.2)
+        return plain(self, *arguments, **more)
+
+    monkeypatch.setattr(hashing.Config, "hash", slow)
+    whose = {"sign": ["--key", key], "verify": ["--signature", "--public-key", public(key)]}
+    result = CliRunner().invoke(group, [command, str(folder), *whose[command]])
+    assert result.exit_code == 0
+    assert f"weightkit: {command}: model-signing hashes 3 files, 82 bytes, 0:0" in result.stderr
+    result = CliRunner().invoke(group, [command, str(folder), *whose[command], "--quiet"])
+    assert "model-signing hashes" not in result.stderr
 
 
 # What differs

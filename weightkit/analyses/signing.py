@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import sys
@@ -29,7 +30,7 @@ from weightkit.errors import (
     UnsupportedError,
     WeightkitError,
 )
-from weightkit.reports import Difference, Signing, Verification
+from weightkit.reports import Difference, SignedBy, Signing, Verification
 from weightkit.source import Source, os_errors
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 SUFFIX = ".sig"
 MAX_SIGNATURE = 64 << 20
 """Bytes: some 300,000 files."""
+_MISMATCH = "Signature mismatch"
+"""How the library begins to say that a signature holds, but for other files."""
+_GIT = (".git", ".gitattributes", ".github", ".gitignore")
 SIGNATURE = "signature"
 """Of a difference: the signature itself does not hold."""
 
@@ -91,8 +95,11 @@ def sign(
     _check_there(path)
     if os.path.lexists(signature) and not force:
         raise PlanError("exists; --force replaces it", path=signature)
+    folder = os.path.dirname(signature) or "."
+    if not os.path.isdir(folder):
+        raise AccessError(f"there is no folder {folder}", path=signature, code="WK010")
     half = f"{signature}.{os.getpid()}.part"
-    with _library(), _failing_as(path, signature):
+    with _library(), _failing_as(path, signature, half=half):
         from model_signing import hashing
 
         covered = hashing.Config().set_allow_symlinks(follow)
@@ -100,7 +107,7 @@ def sign(
         config = _signing(signer, signature).set_hashing_config(covered)
         try:
             config.sign(_followed(path), Path(half))
-            resources = _resources(_statement(half), half)
+            resources = _resources(_statement(_bundle(half), half), half)
             if not resources:
                 raise AccessError("no file in it", path=path, code="WK010")
             with os_errors(signature):
@@ -127,20 +134,23 @@ def against_signature(
     NetworkError, MissingExtra.
     """
     _check_there(path)
-    statement = _statement(signature)
+    bundle = _bundle(signature)
+    statement = _statement(bundle, signature)
     resources = _resources(statement, signature)
     serialization = statement["predicate"].get("serialization")
     how = serialization if isinstance(serialization, dict) else {}
     reason = _refusal(path, signature, trust, how if follow else {}, allow_extra)
     found: list[Difference] = []
-    if reason.startswith("Signature mismatch"):
+    holds = not reason or reason.startswith(_MISMATCH)
+    signer = _signed_by(path, signature, bundle, trust) if holds else None
+    if reason.startswith(_MISMATCH):
         ignored = {*map(str, how.get("ignore_paths", ()))}
         found = _changed(path, resources, ignored, follow, jobs, tick)
         kept = [item for item in found if not (allow_extra and item.kind == verifying.EXTRA)]
         found = kept or [Difference(verifying.ALTERED, path, reason=reason)]
     elif reason:
         found = [Difference(SIGNATURE, signature, reason=reason)]
-    return Verification(path, SIGNATURE, signature, len(resources), not found, tuple(found))
+    return Verification(path, SIGNATURE, signature, len(resources), not found, tuple(found), signer)
 
 
 def _check_there(path: str) -> None:
@@ -186,7 +196,8 @@ def _signing(signer: Signer, signature: str) -> making.Config:
         return config.use_certificate_signer(
             private_key=Path(signer.private_key),
             signing_certificate=Path(signer.certificate),
-            certificate_chain=[Path(item) for item in signer.chain],
+            # The library wants one at least: where none lies between, the certificate again.
+            certificate_chain=[Path(item) for item in signer.chain or (signer.certificate,)],
         )
 
 
@@ -248,14 +259,18 @@ def _refuse_links(path: str, message: str) -> None:
 
 
 @contextlib.contextmanager
-def _failing_as(path: str, signature: str, what: str = "") -> Iterator[None]:
-    """Turn what the library raises into our errors. Inside it, what says no is no error."""
+def _failing_as(path: str, signature: str, what: str = "", half: str = "") -> Iterator[None]:
+    """Turn what the library raises into our errors. Inside it, what says no is no error.
+
+    ``half`` is the name that the signature has while it is written, which nobody knows.
+    """
     try:
         yield
     except OSError as error:
         if _is_network(error):
             raise _unreachable(signature, error) from error
-        where = error.filename if isinstance(error.filename, str) else path
+        where = os.fspath(error.filename) if error.filename else path
+        where = signature if where == half else where
         raise AccessError(error.strerror or str(error), path=where, code="WK010") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         _refuse_links(path, str(error))
@@ -302,20 +317,78 @@ def _unreachable(signature: str, error: BaseException) -> NetworkError:
     return NetworkError(message, path=signature)
 
 
+# Who signed
+
+
+def _signed_by(
+    path: str, signature: str, bundle: Mapping[str, Any], trust: Trust
+) -> SignedBy | None:
+    """Whose a signature is that was found to hold."""
+    with _library(), _failing_as(path, signature):
+        from cryptography import x509
+        from cryptography.hazmat.primitives import serialization
+
+        if trust.public_key:
+            with Source(trust.public_key) as source:
+                key = serialization.load_pem_public_key(source.pread(0, source.size))
+            return SignedBy("key", _digest(key))
+        material = bundle["verificationMaterial"]
+        held = material.get("certificate")
+        held = material["x509CertificateChain"]["certificates"][0] if held is None else held
+        certificate = x509.load_der_x509_certificate(base64.b64decode(held["rawBytes"]))
+        digest = hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
+        key = _digest(certificate.public_key())
+        if trust.identity:
+            return SignedBy("sigstore", key, digest, trust.identity, trust.issuer)
+        subject, issuer = certificate.subject, certificate.issuer
+        names = (subject.rfc4514_string(), issuer.rfc4514_string())
+        return SignedBy("certificate", key, digest, *names)
+
+
+def _digest(key: Any) -> str:
+    from cryptography.hazmat.primitives import serialization
+
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return hashlib.sha256(key.public_bytes(serialization.Encoding.DER, form)).hexdigest()
+
+
 # What is signed
 
 
-def _statement(signature: str) -> Mapping[str, Any]:
-    """The statement inside a signature, which says nothing before the signature is checked."""
+def extent(path: str, follow: bool = False) -> tuple[int, int]:
+    """Files and bytes that are read to sign or verify, as far as can be told beforehand."""
+    if not os.path.isdir(path):
+        return 1, os.path.getsize(path) if os.path.isfile(path) else 0
+    files = nbytes = 0
+    for name in names_below(path, follow, {}):
+        if name.split(os.sep)[0] not in _GIT:
+            with contextlib.suppress(OSError):
+                nbytes += os.stat(os.path.join(path, name)).st_size
+                files += 1
+    return files, nbytes
+
+
+def _bundle(signature: str) -> Mapping[str, Any]:
     try:
         with Source(signature) as source:
             if source.size > MAX_SIGNATURE:
                 raise ValueError(f"{source.size} bytes")
-            bundle = json.loads(source.pread(0, source.size))
+            return _object(json.loads(source.pread(0, source.size)))
+    except (ValueError, RecursionError) as error:
+        raise _no_signature(signature, error) from error
+
+
+def _statement(bundle: Mapping[str, Any], signature: str) -> Mapping[str, Any]:
+    """The statement inside a signature, which says nothing before the signature is checked."""
+    try:
         return _object(json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        message = f"no signature of a model: {type(error).__name__} {error}"
-        raise FormatError(message, path=signature, code="WK630") from error
+        raise _no_signature(signature, error) from error
+
+
+def _no_signature(signature: str, error: Exception) -> FormatError:
+    message = f"no signature of a model: {type(error).__name__} {error}"
+    return FormatError(message, path=signature, code="WK630")
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 QUIET_FOR, EVERY, EVERY_IN_A_LOG = 1.0, 0.2, 10.0
+LONGEST_WAIT = 60.0
 WIDTH = 72
 
 
@@ -40,6 +41,37 @@ class Progress:
                 self._next = now + self._every
                 self._show(now)
 
+    @contextmanager
+    def waiting(self, text: str, nbytes: int) -> Iterator[None]:
+        """Say from time to time how long something takes that does not tell how far it is.
+
+        Until :meth:`tick` is called, which does.
+        """
+        done = threading.Event()
+        said = f"{self.title}: {text}, {_size(nbytes)}"
+
+        def told() -> None:
+            while not done.wait(max(0.0, min(self._next - time.monotonic(), LONGEST_WAIT))):
+                with self._lock:
+                    now = time.monotonic()
+                    if self._done:
+                        return
+                    if now < self._next:
+                        continue
+                    self._next = now + max(self._every, QUIET_FOR)
+                    self._write(f"{said}, {_clock(now - self._start)}")
+
+        if self._next == float("inf"):
+            yield
+            return
+        thread = threading.Thread(target=told, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
     def line(self, seconds: float) -> str:
         """What is said after so many seconds."""
         rate = self._done / max(seconds, 1e-9)
@@ -57,7 +89,9 @@ class Progress:
             print(f"\r{'':{WIDTH}}\r", end="", file=sys.stderr, flush=True)  # noqa: T201
 
     def _show(self, now: float) -> None:
-        text = self.line(now - self._start)
+        self._write(self.line(now - self._start))
+
+    def _write(self, text: str) -> None:
         self._shown = True
         if self._terminal:
             print(f"\r{text[:WIDTH]:{WIDTH}}", end="", file=sys.stderr, flush=True)  # noqa: T201

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 
 import click
 
 from weightkit.cli import options, running
+from weightkit.cli.progress import progress
 from weightkit.reports import Signing
 
 EXAMPLES = """\b
@@ -81,6 +83,7 @@ def command(
     """
     from weightkit.analyses import signing
     from weightkit.render import sign
+    from weightkit.render.figures import plural
 
     if (key is None) == (not sigstore):
         raise click.UsageError("Say who signs: --key PEM or --sigstore, one of them.")
@@ -105,7 +108,12 @@ def command(
             staging,
         )
         target = signature or signing.default_signature(path)
-        return signing.sign(path, target, signer, follow=follow_symlinks, force=force)
+        with progress("sign", output.quiet) as display:
+            files, nbytes = signing.extent(path, follow_symlinks)
+            hashing = f"model-signing hashes {plural(files, 'file')}"
+            # Who logs in is asked on the same terminal.
+            with nullcontext() if sigstore else display.waiting(hashing, nbytes):
+                return signing.sign(path, target, signer, follow=follow_symlinks, force=force)
 
     return running.each([path], work, running.Showing(sign, output))
 

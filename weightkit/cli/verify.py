@@ -152,12 +152,15 @@ def command(
                 return against_receipt(path, receipt, source or "", jobs=jobs, tick=display.tick)
             if signature is not None:
                 from weightkit.analyses import signing
+                from weightkit.render.figures import plural
 
                 named = _signature_of(path) if signature == DEFAULT else signature
                 trust = signing.Trust(
                     public_key or "", certificate_chain, identity or "", issuer or "", staging
                 )
-                return signing.against_signature(path, named, trust, **extra, tick=display.tick)
+                files, nbytes = signing.extent(path, choosing.follow_symlinks)
+                with display.waiting(f"model-signing hashes {plural(files, 'file')}", nbytes):
+                    return signing.against_signature(path, named, trust, **extra, tick=display.tick)
             if same_content is not None:
                 return _same_content(path, same_content, choosing, jobs, display.tick)
             own = os.path.exists(verifying.default_manifest(path))

@@ -8,7 +8,7 @@ from typing import Any
 from weightkit.render import figures
 from weightkit.render.blocks import Block, Cell, Column, Facts, Table, Text, Title, Wish
 from weightkit.render.json import plain
-from weightkit.reports import Difference, Verification
+from weightkit.reports import Difference, SignedBy, Verification
 
 SHOWN = 50
 """Tensors of one file that people see; JSON has all."""
@@ -28,11 +28,23 @@ def to_blocks(report: Verification, wish: Wish) -> Iterator[Block]:
         [
             ("against", f"{report.against} {report.source}"),
             ("checked", figures.plural(report.checked, noun)),
+            *(_signer(report.signer) if report.signer else ()),
         ]
     )
     rows: list[list[Cell]] = [row for item in report.differences for row in _rows(item)]
     if rows:
         yield Table([Column(""), Column("", style="name"), Column("")], rows)
+
+
+def _signer(signer: SignedBy) -> Iterator[tuple[str, str]]:
+    """Whose the signature is, and by what to know the key again."""
+    if signer.subject:
+        yield "signed by", signer.subject
+        yield "vouched by" if signer.method == "sigstore" else "issued by", signer.issuer
+        yield "certificate", f"SHA-256 {signer.certificate}"
+        yield "key", f"SHA-256 {signer.key}"
+    else:
+        yield "signed by", f"the key SHA-256 {signer.key}"
 
 
 def _rows(item: Difference) -> Iterator[list[Cell]]:
