@@ -68,6 +68,9 @@ class Signer(NamedTuple):
 class Trust(NamedTuple):
     """Whose signature is believed: of one public key, of certificates under some roots, of one
     identity that an OpenID Connect ``issuer`` vouches for.
+
+    ``trust_config`` is a file that says which certificate authorities and logs of sigstore are
+    believed; without it they are fetched.
     """
 
     public_key: str = ""
@@ -75,6 +78,7 @@ class Trust(NamedTuple):
     identity: str = ""
     issuer: str = ""
     staging: bool = False
+    trust_config: str = ""
 
 
 def default_signature(path: str) -> str:
@@ -139,7 +143,8 @@ def against_signature(
     resources = _resources(statement, signature)
     serialization = statement["predicate"].get("serialization")
     how = serialization if isinstance(serialization, dict) else {}
-    reason = _refusal(path, signature, trust, how if follow else {}, allow_extra)
+    reason = _another_way(bundle, trust)
+    reason = reason or _refusal(path, signature, trust, how if follow else {}, allow_extra)
     found: list[Difference] = []
     holds = not reason or reason.startswith(_MISMATCH)
     signer = _signed_by(path, signature, bundle, trust) if holds else None
@@ -206,9 +211,11 @@ def _verifier(trust: Trust, signature: str) -> checking.Config:
 
     config = checking.Config()
     if trust.identity:
-        return config.use_sigstore_verifier(
-            identity=trust.identity, oidc_issuer=trust.issuer, use_staging=trust.staging
-        )
+        whom = {"identity": trust.identity, "oidc_issuer": trust.issuer}
+        if not trust.trust_config:
+            return config.use_sigstore_verifier(**whom, use_staging=trust.staging)
+        with _failing_as(trust.trust_config, signature, "no trust configuration"):
+            return config.use_sigstore_verifier(**whom, trust_config=Path(trust.trust_config))
     named = trust.public_key or trust.roots[0]
     with _failing_as(named, signature, "no usable key or certificate"):
         if trust.public_key:
@@ -318,6 +325,30 @@ def _unreachable(signature: str, error: BaseException) -> NetworkError:
 
 
 # Who signed
+
+
+_MADE_WITH = {
+    "key": "a key: --public-key",
+    "certificate": "a certificate: --certificate-chain",
+    "sigstore": "a sigstore identity: --identity",
+}
+
+
+def _another_way(bundle: Mapping[str, Any], trust: Trust) -> str:
+    """That a signature was made in another way than the one it is to be checked by; "" if not."""
+    asked = "sigstore" if trust.identity else "key" if trust.public_key else "certificate"
+    made = _method(bundle.get("verificationMaterial"))
+    return "" if made in ("", asked) else f"made with {_MADE_WITH[made]} checks it"
+
+
+def _method(material: Any) -> str:
+    """How a signature says that it was made; "" where it does not."""
+    if not isinstance(material, dict):
+        return ""
+    if "certificate" in material or material.get("tlogEntries"):
+        return "sigstore"
+    kinds = {"publicKey": "key", "x509CertificateChain": "certificate"}
+    return next((method for kind, method in kinds.items() if kind in material), "")
 
 
 def _signed_by(

@@ -93,6 +93,12 @@ def _sha256(context: click.Context, option: click.Parameter, text: str | None) -
 @click.option("--identity", metavar="WHO", help="or the signer's identity (sigstore),")
 @click.option("--issuer", metavar="URL", help="and who vouches for that.")
 @click.option("--staging", is_flag=True, help="With --identity: sigstore's instance for tests.")
+@click.option(
+    "--trust-config",
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="With --identity: whom sigstore trusts, from a file; no network.",
+)
 @click.option("--allow-extra", is_flag=True, help="Files that are not listed are no difference.")
 @options.choosing
 @options.jobs
@@ -112,6 +118,7 @@ def command(
     identity: str | None,
     issuer: str | None,
     staging: bool,
+    trust_config: str | None,
     allow_extra: bool,
     choosing: options.Choosing,
     jobs: int,
@@ -130,7 +137,7 @@ def command(
         raise click.UsageError("Name one thing to hold PATH against.")
     if source is not None and receipt is None:
         raise click.UsageError("--source goes with --receipt.")
-    _check_trust(signature, public_key, certificate_chain, identity, issuer, staging)
+    _check_trust(signature, public_key, certificate_chain, identity, issuer, staging, trust_config)
     extra: dict[str, Any] = {
         "follow": choosing.follow_symlinks,
         "allow_extra": allow_extra,
@@ -156,7 +163,12 @@ def command(
 
                 named = _signature_of(path) if signature == DEFAULT else signature
                 trust = signing.Trust(
-                    public_key or "", certificate_chain, identity or "", issuer or "", staging
+                    public_key or "",
+                    certificate_chain,
+                    identity or "",
+                    issuer or "",
+                    staging,
+                    trust_config or "",
                 )
                 files, nbytes = signing.extent(path, choosing.follow_symlinks)
                 with display.waiting(f"model-signing hashes {plural(files, 'file')}", nbytes):
@@ -188,18 +200,21 @@ def _check_trust(
     identity: str | None,
     issuer: str | None,
     staging: bool,
+    trust_config: str | None,
 ) -> None:
     """Raise a usage error unless it is clear whose signature is meant."""
     whose = sum(map(bool, (public_key, chain, identity)))
-    if signature is None and (whose or issuer or staging):
+    if signature is None and (whose or issuer or staging or trust_config):
         raise click.UsageError("--public-key and the like go with --signature.")
     if signature is not None and whose != 1:
         message = "Say whose signature it must be: --public-key, --certificate-chain or --identity."
         raise click.UsageError(message)
     if bool(identity) != bool(issuer):
         raise click.UsageError("--identity and --issuer go together.")
-    if staging and not identity:
-        raise click.UsageError("--staging goes with --identity.")
+    if (staging or trust_config) and not identity:
+        raise click.UsageError("--staging and --trust-config go with --identity.")
+    if staging and trust_config:
+        raise click.UsageError("--staging or --trust-config, one of them.")
 
 
 def _signature_of(path: str) -> str:
