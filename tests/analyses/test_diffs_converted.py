@@ -177,6 +177,11 @@ def turned(rows: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
 
 HAND: list[tuple[str, Arrays, Arrays]] = [
     (
+        "nemotron",
+        {"model.norm.weight": noise(8)},
+        {"output_norm.weight": noise(8) + 1},
+    ),
+    (
         "gptneox",
         {"gpt_neox.layers.0.attention.query_key_value.weight": QKV},
         {

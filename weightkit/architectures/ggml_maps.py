@@ -20,14 +20,15 @@ from weightkit.text import words
 
 PERMUTED = words("arcee llama granite granitemoe olmo smollm3")
 """Architectures where the rows of q and k are put in another order."""
-SHIFTED = words("gemma gemma2 gemma3")
+SHIFTED = words("gemma gemma2 gemma3 nemotron")
 """Those whose norms are stored with 1 added."""
 GROUPED = words("bloom gptneox")
 STACKED = words("qwen2moe qwen3moe")
-MAMBA = words("mamba mamba2")
+MAMBA = words("jamba mamba mamba2")
 COPIED = words(
-    "apertus bert command-r deepseek2 exaone4 falcon gpt2 hunyuan-dense lfm2 mpt olmo2 olmoe phi2 phi3"
-    " qwen2 qwen3 seed_oss stablelm starcoder starcoder2 t5"
+    "apertus bert chatglm cohere2 command-r deepseek2 dots1 ernie4_5 ernie4_5-moe exaone4 falcon"
+    " glm4moe gpt2 hunyuan-dense lfm2 mpt olmo2 olmoe phi2 phi3 qwen2 qwen3 seed_oss stablelm"
+    " starcoder starcoder2 t5"
 )
 """Those where nothing more is done than what :data:`CHANGES` and :data:`DIVISIONS` say."""
 KNOWN = COPIED | PERMUTED | SHIFTED | GROUPED | STACKED | MAMBA
