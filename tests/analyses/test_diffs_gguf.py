@@ -428,6 +428,25 @@ def test_odd_metadata(metadata: dict[str, Any]) -> None:
         assert match.known is False
 
 
+@pytest.mark.parametrize("shape", [(1 << 60, 0, 4), (1 << 60, 1, 1), (3, 1, 1)])
+def test_more_experts_than_anyone_has(shape: tuple[int, ...]) -> None:
+    """Stacked in a header that says so, for a checkpoint that names two."""
+    from weightkit.dtypes import DTYPES
+    from weightkit.tensors import Extent, TensorInfo
+
+    def info(name: str, shape: tuple[int, ...]) -> TensorInfo:
+        return TensorInfo(name, DTYPES["f32"], shape, Extent(0, 0, 16))
+
+    name = "blk.0.ffn_up_exps.weight"
+    other = [f"model.layers.0.mlp.experts.{number}.up_proj.weight" for number in range(2)]
+    both = ggml_maps.divided(
+        {name: info(name, shape)},
+        {item: info(item, (4,)) for item in other},
+        {"general.architecture": "qwen3moe"},
+    )
+    assert [*both.flat[name]] == [name]
+
+
 def test_the_tables_name_architectures_that_gguf_knows() -> None:
     known = set(gguf.MODEL_ARCH_NAMES.values())
     assert known >= ggml_maps.KNOWN

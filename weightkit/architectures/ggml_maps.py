@@ -199,9 +199,9 @@ def divided(
 ) -> Divided:
     """Cut the tensors that a conversion joins or splits."""
     target = Target(str(metadata.get("general.architecture")), metadata, flat)
-    stacks = any(_EXPERT.search(name) for name in other)
+    experts = sum(1 for name in other if _EXPERT.search(name))
     found = Divided(
-        {name: dict(_slices(info)) if stacks else {name: info} for name, info in flat.items()},
+        {name: dict(_slices(info, experts)) for name, info in flat.items()},
         {name: {name: info} for name, info in other.items()},
         {},
         _flat_names(target.architecture, flat, other),
@@ -334,9 +334,10 @@ def _unfuse(
             found.aliases.update({part: f"{name}[{label}]" for label, part in parts.items()})
 
 
-def _slices(info: TensorInfo) -> Iterator[tuple[str, TensorInfo]]:
-    """Stacked experts one by one."""
-    count = info.shape[0] if "_exps." in info.name and len(info.shape) == 3 else 0
+def _slices(info: TensorInfo, experts: int) -> Iterator[tuple[str, TensorInfo]]:
+    """Stacked experts one by one, if the other side has so many."""
+    is_stack = "_exps." in info.name and len(info.shape) == 3 and info.numel
+    count = info.shape[0] if is_stack and info.shape[0] <= experts else 0
     found = [views.rows_of(info, number, number + 1) for number in range(count)]
     if not found or None in found:
         yield info.name, info
