@@ -468,7 +468,9 @@ def test_text_is_only_text() -> None:
 
 
 def test_renames_are_those_of_the_standard_library() -> None:
-    assert _compat_pickle.IMPORT_MAPPING == RENAMED_MODULES
+    dropped = RENAMED_MODULES.keys() - _compat_pickle.IMPORT_MAPPING.keys()
+    assert dropped <= {"Tix"}  # by Python 3.13; what is named is what any loader would make of it
+    assert RENAMED_MODULES.items() >= _compat_pickle.IMPORT_MAPPING.items()
     assert _compat_pickle.NAME_MAPPING == RENAMED_NAMES
 
 
