@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 GGUF = "fixtures/llama-q8_0.gguf"
 PROGRAM = [sys.executable, "-m", "weightkit"]
@@ -82,7 +84,15 @@ def wait_until_idle(pid: int) -> None:
         time.sleep(0.5)
 
 
-def test_control_c_is_130() -> None:
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (signal.SIGINT, 130, b"weightkit: interrupted"),
+        (signal.SIGTERM, 143, b"weightkit: ended by SIGTERM"),
+        (signal.SIGHUP, 129, b"weightkit: ended by SIGHUP"),
+    ],
+)
+def test_signals_that_end(number: int, status: int, said: bytes) -> None:
     process = subprocess.Popen(
         [*PROGRAM, "inspect", "-"],
         cwd=ROOT,
@@ -91,10 +101,60 @@ def test_control_c_is_130() -> None:
         stderr=subprocess.PIPE,
     )
     wait_until_idle(process.pid)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.strip() == b"weightkit: interrupted"
+    assert process.returncode == status
+    assert err.strip() == said
+
+
+def test_a_signal_ends_the_workers_too(tmp_path: Path) -> None:
+    """They are processes of their own, and may be in the midst of long work."""
+    code = (
+        "import sys, time\n"
+        "from weightkit.analyses import scanning\n"
+        "from weightkit.cli import group\n"
+        "def scan_file(path, explain):\n    time.sleep(50)\n"
+        "scanning.scan_file = scan_file\n"
+        "if __name__ == '__main__':\n    group.main(['scan', '--jobs', '2', *sys.argv[1:]])\n"
+    )
+    program = tmp_path / "slow.py"
+    program.write_text(code)
+    files = [tmp_path / f"{number}.bin" for number in range(8)]
+    for file in files:
+        file.write_bytes(b"x")
+    process = subprocess.Popen(
+        [sys.executable, str(program), *map(str, files)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    workers = wait_for_workers(process.pid)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 143, err
+    assert err.strip() == b"weightkit: ended by SIGTERM"
+    assert not any(map(is_worker, workers))
+
+
+def wait_for_workers(pid: int) -> list[str]:
+    """The workers of a process, once both have begun."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    for _ in range(100):
+        found = [child for child in children.read_text().split() if is_worker(child)]
+        if len(found) == 2:
+            break
+        time.sleep(0.1)
+    wait_until_idle(int(found[-1]))
+    return found
+
+
+def is_worker(pid: str) -> bool:
+    """And not what tracks their resources."""
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def test_ascii_terminals_get_ascii() -> None:

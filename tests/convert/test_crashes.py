@@ -101,21 +101,77 @@ def test_killed_at_any_time(old: bytes, tmp_path: Path) -> None:
     assert source.read_bytes() == held
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["interrupt", "terminate"])
-def test_interrupted(number: int, tmp_path: Path) -> None:
-    source = saved(tmp_path / "source.bin", {f"w{n}": torch.rand(1 << 20) for n in range(24)})
-    room = tmp_path / "room"
+ENDING = {
+    signal.SIGINT: (130, "weightkit: interrupted"),
+    signal.SIGTERM: (143, "weightkit: ended by SIGTERM"),
+    signal.SIGHUP: (129, "weightkit: ended by SIGHUP"),
+}
+
+
+def large(folder: Path) -> Path:
+    """A source that takes a while."""
+    return saved(folder / "source.bin", {f"w{n}": torch.rand(1 << 20) for n in range(24)})
+
+
+def ended(process: subprocess.Popen[str], number: int, room: Path, wanted: str = "") -> str:
+    """What a conversion says that is ended by a signal as soon as ``room`` has something of it."""
+    while process.poll() is None and not any(
+        wanted in path.name for path in room.rglob("*.weightkit-*.tmp*" if not wanted else "*")
+    ):
+        time.sleep(0.001)
+    for _ in range(2):  # both that a closed terminal sends; the second interrupts nothing
+        process.send_signal(number)
+    said = process.communicate()[1].strip()
+    if process.returncode == 0:
+        pytest.skip("the conversion ended before the signal came")
+    assert process.returncode == ENDING[signal.Signals(number)][0], said
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_ended_by_a_signal(number: int, tmp_path: Path) -> None:
+    source, room = large(tmp_path), tmp_path / "room"
     room.mkdir()
-    process = weightkit("convert", source, room / "target.safetensors")
+    said = ended(weightkit("convert", source, room / "target.safetensors"), number, room)
+    assert said == ENDING[signal.Signals(number)][1]
+    assert [*room.iterdir()] == []
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_folder_that_a_signal_ends_is_resumed(number: int, tmp_path: Path) -> None:
+    source, room = large(tmp_path), tmp_path / "room"
+    room.mkdir()
+    words = ["convert", source, room / "target", "--shard-size", "5MB"]
+    said = ended(weightkit(*words), number, room, "source-00002")
+    (left,) = leftovers(room)
+    assert said.endswith(f"; the finished files are kept for --resume in {room / left}")
+    assert [path.name for path in room.iterdir()] == [left]
+    inode = (room / left / "source-00001-of-00024.safetensors").stat().st_ino
+    assert weightkit(*words, "--resume").wait() == 0
+    assert (room / "target/source-00001-of-00024.safetensors").stat().st_ino == inode
+    assert not leftovers(room)
+
+
+def test_a_batch_that_a_signal_ends_keeps_what_is_done(tmp_path: Path) -> None:
+    saved(tmp_path / "a.bin")
+    large(tmp_path)
+    process = weightkit("convert", "--beside", tmp_path / "a.bin", tmp_path / "source.bin")
+    ended(process, signal.SIGTERM, tmp_path, ".source.safetensors.weightkit-")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["a.bin", "a.safetensors", "source.bin"]
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    """As nohup does it."""
+    source, room = large(tmp_path), tmp_path / "room"
+    room.mkdir()
+    ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+    process = weightkit("convert", source, room / "target.safetensors", preexec_fn=ignore)
     while process.poll() is None and not leftovers(room):
         time.sleep(0.001)
-    process.send_signal(number)
-    status = process.wait()
-    if status == 0:
-        pytest.skip("the conversion ended before the signal came")
-    assert status == (130 if number == signal.SIGINT else -number)
-    assert not (room / "target.safetensors").exists()
-    assert not leftovers(room) or number == signal.SIGTERM
+    process.send_signal(signal.SIGHUP)
+    assert process.wait() == 0
 
 
 def test_resume_takes_up_the_finished_shards(tmp_path: Path) -> None:

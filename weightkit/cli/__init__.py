@@ -37,7 +37,8 @@ Examples:
 
 \b
 Exit status: 0 fine; 1 findings at or over --fail-on; 2 usage;
-3 an input was not wholly read; 4 network; 130 interrupted."""
+3 an input was not wholly read; 4 network; 130 interrupted;
+129, 143 ended by SIGHUP, SIGTERM."""
 
 group = Group(
     COMMANDS,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable
 
 import click
 
+from weightkit.cli import signals
 from weightkit.errors import WeightkitError
 
 FINE, VERDICT, USAGE, UNREAD, NETWORK, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -30,12 +32,21 @@ def worst(statuses: Iterable[int]) -> int:
 def guard(work: Callable[[], int], as_json: bool) -> int:
     """The status of ``work``, whatever it raises on purpose; nothing else is caught."""
     try:
+        with signals.heard():
+            return _guarded(work, as_json)
+    except signals.Stopped as stop:  # raised anywhere up to here
+        _say_ended(f"ended by {stop.name}", stop)
+        return stop.exit_status
+
+
+def _guarded(work: Callable[[], int], as_json: bool) -> int:
+    try:
         status = work()
         _flush()
     except click.ClickException as error:
         return _usage(error, as_json)
-    except (click.Abort, KeyboardInterrupt):
-        complain("interrupted")
+    except (click.Abort, KeyboardInterrupt) as error:
+        _say_ended("interrupted", error.__cause__ or error)
         return INTERRUPTED
     except WeightkitError as error:
         return report(error, as_json)
@@ -43,6 +54,12 @@ def guard(work: Callable[[], int], as_json: bool) -> int:
         _silence()
         return BROKEN_PIPE
     return status
+
+
+def _say_ended(message: str, reason: BaseException) -> None:
+    """What ended the work, and what was noted on the way out; the terminal may be gone."""
+    with contextlib.suppress(OSError):
+        complain("; ".join([message, *getattr(reason, "__notes__", ())]))
 
 
 def report(error: WeightkitError, as_json: bool) -> int:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 QUIET_FOR, EVERY, EVERY_IN_A_LOG = 1.0, 0.2, 10.0
 LONGEST_WAIT = 60.0
@@ -86,7 +86,7 @@ class Progress:
     def close(self) -> None:
         """Take the line off a terminal."""
         if self._shown and self._terminal:
-            print(f"\r{'':{WIDTH}}\r", end="", file=sys.stderr, flush=True)  # noqa: T201
+            _print(f"\r{'':{WIDTH}}\r", end="")
 
     def _show(self, now: float) -> None:
         self._write(self.line(now - self._start))
@@ -94,9 +94,9 @@ class Progress:
     def _write(self, text: str) -> None:
         self._shown = True
         if self._terminal:
-            print(f"\r{text[:WIDTH]:{WIDTH}}", end="", file=sys.stderr, flush=True)  # noqa: T201
+            _print(f"\r{text[:WIDTH]:{WIDTH}}", end="")
         else:
-            print(f"weightkit: {text}", file=sys.stderr, flush=True)  # noqa: T201
+            _print(f"weightkit: {text}")
 
 
 @contextmanager
@@ -107,6 +107,12 @@ def progress(title: str, quiet: bool) -> Iterator[Progress]:
         yield display
     finally:
         display.close()
+
+
+def _print(text: str, end: str = "\n") -> None:
+    """Nobody has to listen: a terminal that was closed, or a reader that left, stops no work."""
+    with suppress(OSError):
+        print(text, end=end, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _size(nbytes: float) -> str:

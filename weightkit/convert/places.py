@@ -216,8 +216,12 @@ class Place:
         trace: TracebackType | None,
     ) -> None:
         kept = self.keep and self.folder and not isinstance(value, PlanError)
-        if not self._done and kept and isinstance(value, WeightkitError):
-            value.message += f"; the finished files are kept for --resume in {self.path}"
+        if not self._done and kept and value is not None:
+            said = f"the finished files are kept for --resume in {self.path}"
+            if isinstance(value, WeightkitError):
+                value.message += f"; {said}"
+            else:  # an interrupt has no message
+                value.add_note(said)
         if not self._done and not kept and self._is_ours():
             _remove(self.path)
         if self._lock >= 0:
