@@ -214,6 +214,92 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+# Long names
+
+NAME_MAX = 255
+LONG = [
+    pytest.param("n", id="ascii"),
+    pytest.param("é", id="two bytes"),
+    pytest.param("重", id="three bytes"),
+    pytest.param("🏋", id="four bytes"),
+    pytest.param("\udcff", id="no text"),
+]
+
+
+def longest(sign: str, ending: str, nbytes: int = NAME_MAX) -> str:
+    """A name of so many bytes."""
+    count, rest = divmod(nbytes - len(ending), len(os.fsencode(sign)))
+    name = "x" * rest + sign * count + ending
+    assert len(os.fsencode(name)) == nbytes
+    return name
+
+
+@pytest.mark.parametrize("nbytes", [219, 220, 223, 224, 255])
+@pytest.mark.parametrize("sign", LONG)
+def test_a_target_of_a_long_name(sign: str, nbytes: int, tmp_path: Path) -> None:
+    source, room = saved(tmp_path / "source.bin"), tmp_path / "room"
+    room.mkdir()
+    for ending, wish in ((".safetensors", Wish()), (".pt", Wish()), ("", SHARDED)):
+        target = room / longest(sign, ending, nbytes)
+        for how in (How(), How(force=True)):
+            convert(source, target, wish, how)
+            assert [*room.iterdir()] == [target]
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+
+@pytest.mark.parametrize("sign", LONG)
+def test_small_files_of_long_names(sign: str, tmp_path: Path) -> None:
+    source = saved(tmp_path / "source.bin", {"model": {"w": torch.ones(3)}, "epoch": 1})
+    room = tmp_path / "room"
+    room.mkdir()
+    side, receipt = room / longest(sign, ".side"), room / longest(sign, ".json")
+    wish = Wish(sidecar=str(side), accepted=frozenset(["--sidecar"]))
+    for how in (How(), How(force=True)):
+        convert(source, room / "target.safetensors", wish, how, receipt=str(receipt))
+    assert {*room.iterdir()} == {side, receipt, room / "target.safetensors"}
+
+
+def test_a_weight_file_of_a_long_name_in_a_folder(tmp_path: Path) -> None:
+    """It has the source's."""
+    source = saved(tmp_path / longest("é", ".bin", NAME_MAX - len(".safetensors") + len(".bin")))
+    convert(source, tmp_path / "target")
+    assert [path.stem for path in (tmp_path / "target").iterdir()] == [source.stem]
+
+
+@pytest.mark.parametrize("sign", LONG)
+def test_long_names_do_not_meet(sign: str, tmp_path: Path) -> None:
+    """Names that differ in their last byte, of which one is being written."""
+    source = saved(tmp_path / "source.bin")
+    room = tmp_path / "room"
+    room.mkdir()
+    names = [longest(sign, f"{number}.safetensors") for number in range(2)]
+
+    def meanwhile() -> None:
+        convert(source, room / names[1])
+        with pytest.raises(PlanError, match="another process writes it") as caught:
+            convert(source, room / names[0])
+        assert caught.value.code == "WK669"
+
+    convert(source, room / names[0], how=How(jobs=1, tick=once(meanwhile)))
+    assert sorted(path.name for path in room.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize("sign", LONG)
+def test_what_died_under_a_long_name(sign: str, tmp_path: Path) -> None:
+    """It is resumed by the same plan, and taken away by another."""
+    source, target = saved(tmp_path / "source.bin"), tmp_path / longest(sign, "")
+    for prefix in ("", "x."):
+        with pytest.raises(KeyboardInterrupt):
+            convert(source, target, SHARDED, How(tick=stopping(after=2)))
+        (place,) = leftovers(tmp_path)
+        first = min((tmp_path / place).glob("*.safetensors"))
+        inode = first.stat().st_ino
+        convert(source, target, Wish(shard_nbytes=200, prefix=prefix), How(resume=True))
+        assert not leftovers(tmp_path)
+        assert prefix or (target / first.name).stat().st_ino == inode
+        shutil.rmtree(target)
+
+
 # No space
 
 

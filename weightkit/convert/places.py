@@ -1,7 +1,7 @@
 """Where a target is written until it is whole, and how it then appears under its name.
 
-A temporary file or folder beside the target, ``.NAME.weightkit-PLAN.tmp``, is held under a lock
-(``flock``) while somebody writes it; one without a holder is dead, and is taken away by the next
+A temporary file or folder beside the target, ``.NAME.weightkit-PLAN.tmp`` (of a very long name: its
+start and its digest), is held under a lock (``flock``) while somebody writes it; one without a holder is dead, and is taken away by the next
 conversion to the same target. A target appears by one rename (or link); a folder that is replaced
 changes places with its successor (``renameat2``).
 """
@@ -13,7 +13,9 @@ import fcntl
 import os
 import shutil
 import stat
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +26,8 @@ from weightkit.source import os_errors
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 """``renameat2(2)``."""
+_NAME_MAX = 255
+"""Bytes of a file's name, on Linux's file systems."""
 _PRECIOUS = (".git", ".hg", ".svn", ".dvc")
 """What has a history; a folder with one is not replaced."""
 
@@ -129,7 +133,7 @@ class Place:
         self.force = force
         self.resume = resume
         self.keep = False
-        self._stem = f".{os.path.basename(self.real)}.weightkit-"
+        self._stem = _stem(os.path.basename(self.real))
         self.path = os.path.join(os.path.dirname(self.real), f"{self._stem}{digest[:16]}.tmp")
         self._lock = -1
         self._done = False
@@ -228,6 +232,28 @@ class Place:
             os.close(self._lock)
 
 
+def _stem(name: str) -> str:
+    """What the names of all temporary files of one target begin with, and those of no other."""
+    room = _NAME_MAX - len(f"..weightkit-{'0' * 16}.old.tmp")
+    return f".{_fitting(name, room)}.weightkit-"
+
+
+def part_of(path: str) -> str:
+    """What an unfinished file of a folder is called until it has the name ``path``."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f"{_fitting(name, _NAME_MAX - len('.part'))}.part")
+
+
+def _fitting(name: str, nbytes: int) -> str:
+    """``name`` if it has at most so many bytes, else as much of its start as leaves room for a digest."""
+    held = os.fsencode(name)
+    if len(held) <= nbytes:
+        return name
+    digest = f"~{sha256(held).hexdigest()[:16]}"
+    whole = getincrementaldecoder("utf-8")("surrogateescape")  # leaves off half a character
+    return whole.decode(held[: nbytes - len(digest)]) + digest
+
+
 def _locked(path: str) -> int:
     """A descriptor that holds the lock of a file or folder; raises BlockingIOError if it is held."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -277,7 +303,7 @@ def _replace(path: str, target: str, folder: bool) -> None:
 def _can_exchange(real: str) -> bool:
     """Whether folders beside ``real`` can change places, tried with two empty ones."""
     parent, name = os.path.split(real)
-    trial = os.path.join(parent, f".{name}.weightkit-try-{os.getpid():x}.tmp")
+    trial = os.path.join(parent, f"{_stem(name)}try-{os.getpid():x}.tmp")
     one, other = os.path.join(trial, "one"), os.path.join(trial, "other")
     try:
         os.makedirs(one)

@@ -19,6 +19,7 @@ from weightkit.convert.places import (
     check_beside,
     check_space,
     check_target,
+    part_of,
     sync_folder,
     sync_tree,
     write_beside,
@@ -108,7 +109,7 @@ class _Making:
     def file(self, planned: PlannedFile, path: str) -> None:
         """Write one weight file, read it back, and give it its name (in a folder)."""
         tensors, layout = planned.tensors, planned.layout
-        beside = f"{path}.part" if self.plan.folder else path
+        beside = part_of(path) if self.plan.folder else path
         if self.plan.folder and os.path.exists(beside):
             os.unlink(beside)
         moved = [
