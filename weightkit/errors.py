@@ -55,6 +55,11 @@ class WeightkitError(Exception):
         self.entry = entry
         self.tensor = tensor
 
+    @property
+    def details(self) -> tuple[str, ...]:
+        """The lines of ``add_note``, where there are several reasons; no part of ``str(error)``."""
+        return tuple(getattr(self, "__notes__", ()))
+
     def __str__(self) -> str:
         from weightkit.text import safe_text
 

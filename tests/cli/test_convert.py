@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import torch
 from click.testing import CliRunner
 
 from tests.cli.test_commands import SCHEMAS, document, run
@@ -126,9 +127,32 @@ def test_what_was_accepted_is_said_without_advice(tmp_path: Path) -> None:
     assert "the same, but for the casts" in text
 
 
-def test_a_refusal_counts_what_else_is_lost(tmp_path: Path) -> None:
+def test_a_refusal_names_every_loss_and_what_accepts_them_together(tmp_path: Path) -> None:
     words = ["convert", CHECKPOINT, str(tmp_path / "out.safetensors")]
-    assert "(and 1 further loss: see --dry-run)" in CliRunner().invoke(group, words).stderr
+    assert CliRunner().invoke(group, words).stderr.splitlines() == [
+        f"weightkit: {CHECKPOINT}: WK640 2 kinds of loss (WK640, WK641); accept all with "
+        "--drop-non-tensors, or with --allow-lossy",
+        "  WK640 1 other state dict left behind: optimizer (optimizer): --key or --drop-non-tensors",
+        "  WK641 values that are no tensors: epoch: --sidecar or --drop-non-tensors",
+    ]
+    run(*words, "--drop-non-tensors")
+
+
+def test_a_refusal_as_json_has_the_same_lines(tmp_path: Path) -> None:
+    words = ["convert", CHECKPOINT, str(tmp_path / "out.safetensors"), "--json"]
+    found = json.loads(run(*words, status=2))
+    schema = json.loads((SCHEMAS / "convert.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(found)
+    assert [line[:5] for line in found["error"]["details"]] == ["WK640", "WK641"]
+
+
+def test_what_a_refusal_shows_cannot_write_on_the_terminal(tmp_path: Path) -> None:
+    held = {"model": {"w": torch.ones(2)}, "optimizer": {"m": torch.ones(2)}, "\x1b[2J\n": 1}
+    torch.save(held, tmp_path / "in.pt")
+    words = ["convert", str(tmp_path / "in.pt"), str(tmp_path / "out.safetensors")]
+    said = CliRunner().invoke(group, words).stderr
+    assert len(said.splitlines()) == 3
+    assert "\x1b" not in said
 
 
 def test_json_of_a_batch(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ import torch
 
 import weightkit
 from weightkit.analyses.digests import content_id
-from weightkit.convert import convert, plan
+from weightkit.convert import convert, losses, plan
 from weightkit.convert.running import How
 from weightkit.convert.wishes import Wish, parse_dtype_rule, parse_rename, parse_size
 from weightkit.errors import FormatError, PlanError
+from weightkit.findings import Finding
 from weightkit.plans import Conversion
 from weightkit.tensors import TensorInfo
 
@@ -286,7 +287,7 @@ def test_losses_are_refused_one_by_one(tmp_path: Path) -> None:
     with pytest.raises(PlanError) as caught:
         convert(source, target)
     assert caught.value.code == "WK640"
-    assert "--key" in str(caught.value)
+    assert "--key" in caught.value.details[0]
     with pytest.raises(PlanError) as caught:
         convert(source, target, Wish(key="model"))
     assert caught.value.code == "WK641"
@@ -296,6 +297,65 @@ def test_losses_are_refused_one_by_one(tmp_path: Path) -> None:
     assert {item.code for item in done.plan.losses} == {"WK640", "WK641"}
     held = json.loads((tmp_path / "out.sidecar.json").read_text())
     assert held["files"][0]["values"] == {"epoch": 3}
+
+
+def all_losses(folder: Path) -> Path:
+    sparse = torch.eye(4).to_sparse()
+    held = {
+        "model": {"w": torch.ones(3), "a": sparse, "b": sparse * 2},
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 1.0}]},
+        "epoch": 3,
+    }
+    torch.save(held, folder / "in.pt")
+    return folder / "in.pt"
+
+
+def test_one_error_names_all_losses_and_the_flags_that_accept_them(tmp_path: Path) -> None:
+    source, target = all_losses(tmp_path), tmp_path / "out.safetensors"
+    with pytest.raises(PlanError) as caught:
+        convert(source, target)
+    assert caught.value.code == "WK640"
+    assert [line[:5] for line in caught.value.details] == ["WK640", "WK641", "WK644"]
+    assert "(tensor 'a'), and 1 more such: --materialize" in caught.value.details[2]
+    assert caught.value.message.endswith(
+        "accept all with --drop-non-tensors --materialize, or with --allow-lossy"
+    )
+    for flags in (["--drop-non-tensors", "--materialize"], ["--allow-lossy"]):
+        convert(source, target, Wish(accepted=frozenset(flags)), How(force=True))
+
+
+def test_losses_of_one_kind_are_counted(tmp_path: Path) -> None:
+    accepted = frozenset(["--drop-non-tensors"])
+    with pytest.raises(PlanError, match=r"and 1 more such; accept with --materialize") as caught:
+        convert(all_losses(tmp_path), tmp_path / "out.safetensors", Wish(accepted=accepted))
+    assert not caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("codes", "flags", "everything"),
+    [
+        ("WK640 WK641", "--drop-non-tensors", "--allow-lossy"),
+        ("WK641 WK643", "--sidecar", "--allow-lossy"),
+        ("WK640 WK644", "--drop-non-tensors --materialize", "--allow-lossy"),
+        ("WK643 WK644", "--sidecar --materialize", "--allow-lossy"),
+        (
+            "WK641 WK648",
+            "--sidecar --allow-unsafe-source",
+            "--allow-lossy --allow-unsafe-source",
+        ),
+        (
+            "WK640 WK641 WK642 WK643 WK644 WK648",
+            "--drop-non-tensors --materialize --allow-unsafe-source",
+            "--allow-lossy --allow-unsafe-source",
+        ),
+    ],
+)
+def test_the_fewest_flags_that_accept_all(codes: str, flags: str, everything: str) -> None:
+    found = [losses.consent(codes.split(), any_) for any_ in ((), {losses.LOSSY, losses.UNSAFE})]
+    assert [{*way} for way in found] == [{*flags.split()}, {*everything.split()}]
+    for way in found:
+        finding = [Finding(code, "warning", "") for code in codes.split()]
+        assert not losses.refused(finding, frozenset(way))
 
 
 def test_a_whole_module_is_refused_without_consent(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def report(error: WeightkitError, as_json: bool) -> int:
 
         _print_json(json.error(error))
     else:
-        complain(str(error))
+        complain_of(error)
     return error.exit_status
 
 
@@ -79,6 +79,11 @@ def complain(message: str) -> None:
         encoding = sys.stderr.encoding or "ascii"
         text = f"weightkit: {message}".encode(encoding, "backslashreplace").decode(encoding)
         print(text, file=sys.stderr)  # noqa: T201
+
+
+def complain_of(error: WeightkitError) -> None:
+    """An error, and its details on lines of their own."""
+    complain("\n  ".join([str(error), *error.details]))
 
 
 def hint(message: str, quiet: bool) -> None:

@@ -185,7 +185,7 @@ def _batch(
         try:
             outcomes.append(work(errand))
         except WeightkitError as error:
-            boundary.complain(str(error))
+            boundary.complain_of(error)
             outcomes.append(error)
     with paper(output) as out:
         if output.json:

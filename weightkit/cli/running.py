@@ -162,7 +162,7 @@ def _write_json(
 
 def _complain(error: WeightkitError, showing: Showing, out: Paper) -> int:
     out.flush()  # so that lines come in order where both streams are one terminal
-    boundary.complain(str(error))
+    boundary.complain_of(error)
     if showing.hint and isinstance(error, FormatError):
         boundary.hint(showing.hint, showing.output.quiet)
     return error.exit_status

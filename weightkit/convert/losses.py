@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 from weightkit.convert.targets import Target
@@ -15,6 +15,7 @@ from weightkit.opening import Checkpoint
 from weightkit.plans import CAST, DENSE, Step
 from weightkit.rules import Faults, finding
 from weightkit.tensors import TensorInfo
+from weightkit.text import safe_text
 from weightkit.values import canonical
 
 CONSENT = {
@@ -47,14 +48,56 @@ def _accepts(code: str, accepted: frozenset[str]) -> bool:
 
 
 def refuse(found: Sequence[Finding], path: str) -> None:
-    """Raise PlanError for losses that were not accepted; its message names the flags."""
+    """Raise PlanError for losses that were not accepted.
+
+    Its message names the flags that accept them, and of several kinds of loss the flags that together
+    accept all; then its ``details`` have a line for each kind.
+    """
     if not found:
         return
     first = found[0]
-    flags = " or ".join([*CONSENT[first.code], *([LOSSY] if first.code != "WK648" else [])])
-    more = f" (and {_count(found[1:], 'further loss', 'es')}: see --dry-run)" if found[1:] else ""
-    message = f"{first.message}; accept with {flags}{more}"
-    raise PlanError(message, path=first.path or path, code=first.code, tensor=first.tensor)
+    kinds: dict[str, list[Finding]] = {}
+    for item in found:
+        kinds.setdefault(item.code, []).append(item)
+    if len(kinds) == 1:
+        message = f"{first.message}{_more(found)}; accept with {' or '.join(_flags(first.code))}"
+        raise PlanError(message, path=first.path or path, code=first.code, tensor=first.tensor)
+    ways = [consent([*kinds]), consent([*kinds], {LOSSY, UNSAFE})]
+    accepting = ", or with ".join(dict.fromkeys(" ".join(way) for way in ways))
+    message = f"{len(kinds)} kinds of loss ({', '.join(kinds)}); accept all with {accepting}"
+    error = PlanError(message, path=first.path or path, code=first.code)
+    for some in kinds.values():
+        error.add_note(safe_text(_detail(some)))
+    raise error
+
+
+def consent(codes: Sequence[str], flags: Iterable[str] = ()) -> tuple[str, ...]:
+    """The fewest flags, of ``flags`` or else those of the table, that together accept these losses.
+
+    ``--key`` is none of them: its value is a choice that nobody can make for the user.
+    """
+    of_table = [flag for code in codes for flag in CONSENT[code] if flag != "--key"]
+    among = sorted(flags) or [*dict.fromkeys(of_table)]
+    sets = (found for count in range(len(among)) for found in combinations(among, count))
+    whole = (found for found in sets if all(_accepts(code, frozenset(found)) for code in codes))
+    return next(whole, tuple(among))
+
+
+def _flags(code: str) -> tuple[str, ...]:
+    """Each of the flags that accept a loss alone."""
+    return (*CONSENT[code], *([LOSSY] if code != "WK648" else []))
+
+
+def _detail(found: Sequence[Finding]) -> str:
+    """One kind of loss, by its first."""
+    first = found[0]
+    tensor = f" (tensor {first.tensor!r})" if first.tensor else ""
+    flags = " or ".join(CONSENT[first.code])
+    return f"{first.code} {first.message}{tensor}{_more(found)}: {flags}"
+
+
+def _more(found: Sequence[Finding]) -> str:
+    return f", and {len(found) - 1:,} more such" if found[1:] else ""
 
 
 def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Iterator[Finding]:

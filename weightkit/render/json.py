@@ -37,12 +37,15 @@ def envelope(results: Sequence[Mapping[str, Any]], version: str, many: bool) -> 
 
 def error(fault: WeightkitError) -> dict[str, Any]:
     """An error as a result; its code is the rule's, or the name of the error's class."""
-    return failure(
+    found = failure(
         fault.code or type(fault).__name__,
         str(fault.message),
         fault.path or None,
         fault.offset,
     )
+    if fault.details:
+        found["error"]["details"] = list(fault.details)
+    return found
 
 
 def failure(
