@@ -155,6 +155,21 @@ def test_what_a_refusal_shows_cannot_write_on_the_terminal(tmp_path: Path) -> No
     assert "\x1b" not in said
 
 
+@pytest.mark.parametrize("target", ["out.safetensors", "out/"])
+@pytest.mark.parametrize("named", [False, True])
+def test_an_empty_sidecar_is_not_written(target: str, named: bool, tmp_path: Path) -> None:
+    flag = f"--sidecar={tmp_path / 'side.json'}" if named else "--sidecar"
+    words = ["convert", STATE_DICT, f"{tmp_path}/{target}", flag]
+    for more in (["--dry-run"], ["--receipt", str(tmp_path / "receipt.json")]):
+        found = document(*words, *more)
+        assert found["sidecar"] is None
+        assert [item["code"] for item in found["notes"]] == ["WK653"]
+    names = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [name for name in names if "side" in name]
+    assert len(names) == 2
+    assert "no sidecar is written" in run(*words, "--force")
+
+
 def test_json_of_a_batch(tmp_path: Path) -> None:
     words = ["convert", "--into", str(tmp_path / "out"), STATE_DICT, CHECKPOINT, "--json"]
     found = json.loads(run(*words, status=2))

@@ -92,6 +92,10 @@ def _plan(
     carried, uncarried = _carried(checkpoint, files, follow) if folder else ((), ())
     said += [*_left_out("WK647", "left out", left, checkpoint)]
     said += [*_left_out("WK646", "not carried over", uncarried, checkpoint)]
+    sidecar = _sidecar(parts, target, wish, folder)
+    if wish.sidecar and sidecar is None:
+        message = "no sidecar is written: the source holds nothing but tensors"
+        said.append(finding("WK653", message, path=checkpoint.path))
     accepted = wish.accepted | {flag for flag in ["--key"] if wish.key is not None}
     made = Plan(
         checkpoint.path,
@@ -101,7 +105,7 @@ def _plan(
         tuple(files),
         carried,
         tuple(texts),
-        sidecar=_sidecar(parts, target, wish, folder),
+        sidecar=sidecar,
         losses=tuple(lost),
         notes=tuple(said),
         accepted=accepted,
@@ -162,7 +166,8 @@ def _sidecar(
     from weightkit.convert.sidecar import sidecar_path, sidecar_text
 
     path = sidecar_path(target, folder) if wish.sidecar == DEFAULT_SIDECAR else wish.sidecar
-    return Text(path, sidecar_text(part for _, part in parts))
+    text = sidecar_text(part for _, part in parts)
+    return Text(path, text) if text else None
 
 
 def _memory(files: Sequence[PlannedFile]) -> int:

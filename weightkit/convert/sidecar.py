@@ -30,7 +30,7 @@ def sidecar_path(target: str, folder: bool) -> str:
 
 
 def sidecar_text(parts: Iterable[Checkpoint]) -> str:
-    """All values of all files. Raises FormatError for an array that cannot be read."""
+    """All values of all files, "" for none. Raises FormatError for an array that cannot be read."""
     files = [
         {
             "path": os.path.basename(file.path),
@@ -41,6 +41,8 @@ def sidecar_text(parts: Iterable[Checkpoint]) -> str:
         for number, file in enumerate(part.files)
         if file.metadata
     ]
+    if not files:
+        return ""
     held = {"kind": "weightkit sidecar", "version": VERSION, "files": files}
     return json.dumps(held, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
 

@@ -116,6 +116,14 @@ RULES = [
         "Nothing to do.",
     ),
     Rule(
+        "WK653",
+        "sidecar-not-needed",
+        "note",
+        "A sidecar was asked for, and the source has nothing to write into it.",
+        "An empty one would say no more than none; one of an earlier conversion is left as it is.",
+        "Nothing to do.",
+    ),
+    Rule(
         "WK660",
         "type-not-held",
         "danger",
