@@ -87,7 +87,8 @@ class Plan:
     accepted: frozenset[str] = frozenset()
     """Names of the flags by which losses were accepted."""
     refused: tuple[Finding, ...] = ()
-    """The losses that none of them accepts: the plan is not carried out."""
+    """The losses that none of them accepts, and what forbids to write there: the plan is not carried
+    out."""
     key: str = ""
     """Of the state dict that is converted; "" for a source that has one at its top level."""
     left: tuple[str, ...] = ()

@@ -43,7 +43,7 @@ def test_json_of_a_conversion(tmp_path: Path) -> None:
 
 def test_json_of_a_plan(tmp_path: Path) -> None:
     target = tmp_path / "out.safetensors"
-    found = document("convert", CHECKPOINT, str(target), "--dry-run")
+    found = document("convert", CHECKPOINT, str(target), "--dry-run", status=2)
     assert not found["converted"]
     assert [item["code"] for item in found["losses"]] == ["WK640", "WK641"]
     assert found["refused"] == ["WK640", "WK641"]
@@ -55,7 +55,15 @@ def test_json_of_a_plan(tmp_path: Path) -> None:
 
 
 def test_the_plan_for_people(tmp_path: Path) -> None:
-    text = run("convert", CHECKPOINT, str(tmp_path / "o.safetensors"), "--dry-run", "--limit", "3")
+    text = run(
+        "convert",
+        CHECKPOINT,
+        str(tmp_path / "o.safetensors"),
+        "--dry-run",
+        "--limit",
+        "3",
+        status=2,
+    )
     assert "not written" in text
     assert "--drop-non-tensors" in text
     assert "6 more" in text
@@ -111,16 +119,42 @@ def test_a_tree_in_one_command(tmp_path: Path) -> None:
 
 def test_a_dry_run_of_a_tree_makes_no_folder(tmp_path: Path) -> None:
     into = tmp_path / "out"
-    text = run("convert", "--into", str(into), "--dry-run", STATE_DICT, CHECKPOINT)
+    text = run("convert", "--into", str(into), "--dry-run", STATE_DICT, CHECKPOINT, status=2)
+    assert "refused  1 of 2" in text
     assert "refused until accepted: WK640, WK641" in text
     assert "planned" in text
     assert "converted" not in text
     assert not into.exists()
 
 
+def test_a_dry_run_says_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """And ends as the conversion would, so that a script can ask first."""
+    target, folder = tmp_path / "out.safetensors", tmp_path / "out"
+    target.write_bytes(b"old")
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"old")
+    before = sorted(tmp_path.rglob("*"))
+    words = ["convert", STATE_DICT, "--dry-run"]
+    for place in (target, folder):
+        assert document(*words, str(place), status=2)["refused"] == ["WK665"]
+        assert "refused" not in run(*words, str(place), "--force")
+    assert "no folder" in run(*words, str(tmp_path / "absent" / "out.safetensors"), status=2)
+    for more in (f"--sidecar={target}", f"--receipt={target}"):
+        words = ["convert", CHECKPOINT, str(tmp_path / "new.pt"), "--key=model", "--dry-run", more]
+        assert "WK665" in run(*words, "--allow-lossy", status=2)
+    found = run("convert", "--dry-run", "--into", str(tmp_path), "--to=pt", STATE_DICT)
+    assert "planned  1 of 1" in found
+    (tmp_path / "state_dict.pt").write_bytes(b"old")
+    found = run("convert", "--dry-run", "--into", str(tmp_path), "--to=pt", STATE_DICT, status=2)
+    assert "the target exists; --force replaces it" in found
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "state_dict.pt"])
+
+
 def test_what_was_accepted_is_said_without_advice(tmp_path: Path) -> None:
     target = str(tmp_path / "out.safetensors")
-    assert "until accepted: WK640, WK641" in run("convert", CHECKPOINT, target, "--dry-run")
+    planned = run("convert", CHECKPOINT, target, "--dry-run", status=2)
+    assert "until accepted: WK640, WK641" in planned
+    assert "until accepted" not in run("convert", CHECKPOINT, target, "--dry-run", "--allow-lossy")
     text = run("convert", CHECKPOINT, target, "--drop-non-tensors", "--dtype", "f16")
     assert "WK640" in text
     assert "--drop-non-tensors" not in text

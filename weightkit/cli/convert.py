@@ -98,7 +98,7 @@ ACCEPTED = ("allow_lossy", "drop_non_tensors", "materialize", "allow_unsafe_sour
 @_flag("--as-bytes", "Write types that an .npz lacks as raw bytes, and record what they are.")
 @_flag("--allow-lossy", "Accept every loss, overflowing casts too; not an unsafe source.")
 @_flag("--allow-unsafe-source", "Take the tensors of a source that scan calls unsafe.")
-@_flag("--dry-run", "Show the plan and write nothing.")
+@_flag("--dry-run", "Show the plan and write nothing; exits 2 if it would be refused.")
 @_flag("--force", "Replace the target.")
 @_flag("--resume", "Keep the finished files of the same conversion, interrupted before.")
 @_flag("--no-verify", "Do not read back what was written.")
@@ -141,8 +141,11 @@ def command(
         from weightkit.convert.running import How
 
         source, target = errand
+        receipt = asked["receipt"] or ""
         if asked["dry_run"]:
-            return plan(source, target, wish, **opening)
+            absent = asked["into"] and not os.path.lexists(os.path.dirname(target) or ".")
+            there = None if absent else How(force=asked["force"])
+            return plan(source, target, wish, there, receipt=receipt, **opening)
         if asked["into"]:
             _make_folder(os.path.dirname(target))
         with progress("convert", output.quiet) as display:
@@ -153,7 +156,6 @@ def command(
                 jobs=jobs,
                 tick=display.tick,
             )
-            receipt = asked["receipt"] or ""
             return convert(
                 source, target, wish, how, receipt=receipt, expect=display.expect, **opening
             )
@@ -168,7 +170,15 @@ def command(
         raise click.UsageError(message)
     shown = Shown(asked["limit"], show=frozenset(["steps"] if asked["dry_run"] else []))
     showing = running.Showing(view, output, shown)
-    return running.each([listed[0]], lambda source: work(Errand(source, listed[1])), showing)
+    return running.each(
+        [listed[0]], lambda source: work(Errand(source, listed[1])), showing, _judged
+    )
+
+
+def _judged(outcome: Plan | Conversion) -> int:
+    """The status of a plan is that of carrying it out."""
+    refused = getattr(outcome, "refused", ())
+    return boundary.USAGE if refused else boundary.FINE
 
 
 def _batch(
@@ -199,7 +209,7 @@ def _batch(
         else:
             out.write_blocks(view.batch_blocks(errands, outcomes))
     return boundary.worst(
-        item.exit_status if isinstance(item, WeightkitError) else boundary.FINE for item in outcomes
+        item.exit_status if isinstance(item, WeightkitError) else _judged(item) for item in outcomes
     )
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weightkit.convert.running import How
     from weightkit.convert.wishes import Wish
+    from weightkit.opening import Checkpoint
     from weightkit.plans import Conversion, Plan
 
 
@@ -42,11 +43,16 @@ def plan(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     wish: Wish | None = None,
+    how: How | None = None,
+    *,
+    receipt: str = "",
     **opening: Any,
 ) -> Plan:
     """What converting ``source`` to ``target`` would do; reads headers only, writes nothing.
 
-    ``opening`` is as for :func:`weightkit.open`. Raises PlanError for what cannot be done.
+    With ``how`` it is also looked at whether the target (and ``receipt``) could be written there now;
+    what forbids it is one of the plan's ``refused``. ``opening`` is as for :func:`weightkit.open`.
+    Raises PlanError for what cannot be done.
     """
     from weightkit.convert import losses, planning
     from weightkit.convert.wishes import Wish
@@ -58,7 +64,23 @@ def plan(
         follow = bool(opening.get("follow_symlinks"))
         folder = is_folder(checkpoint.path, where, wish)
         judged = [*losses.trust(checkpoint)]
-        return planning.plan(checkpoint, where, wish, judged, folder=folder, follow=follow)
+        made = planning.plan(checkpoint, where, wish, judged, folder=folder, follow=follow)
+        return made if how is None else _with_obstacle(made, checkpoint, how, receipt)
+
+
+def _with_obstacle(made: Plan, checkpoint: Checkpoint, how: How, receipt: str) -> Plan:
+    from dataclasses import replace
+
+    from weightkit.convert.running import check_places
+    from weightkit.errors import PlanError
+    from weightkit.rules import finding
+
+    try:
+        check_places(made, checkpoint, how, [receipt] if receipt else [], trial=False)
+    except PlanError as error:
+        found = finding(error.code, error.message, path=error.path)
+        return replace(made, refused=(*made.refused, found))
+    return made
 
 
 def convert(

@@ -32,8 +32,13 @@ _PRECIOUS = (".git", ".hg", ".svn", ".dvc")
 """What has a history; a folder with one is not replaced."""
 
 
-def check_target(target: str, sources: Sequence[str], *, folder: bool, force: bool) -> None:
-    """Raise PlanError if ``target`` cannot be written: it exists, is a source, has no folder."""
+def check_target(
+    target: str, sources: Sequence[str], *, folder: bool, force: bool, trial: bool = True
+) -> None:
+    """Raise PlanError if ``target`` cannot be written: it exists, is a source, has no folder.
+
+    Without ``trial`` nothing is written to find out whether folders can change places.
+    """
     real = os.path.realpath(target)
     parent = os.path.dirname(real)
     if not os.path.isdir(parent):
@@ -50,10 +55,10 @@ def check_target(target: str, sources: Sequence[str], *, folder: bool, force: bo
     if not force:
         raise PlanError("the target exists; --force replaces it", path=target, code="WK665")
     if folder:
-        _check_replaceable(target, real)
+        _check_replaceable(target, real, trial)
 
 
-def _check_replaceable(target: str, real: str) -> None:
+def _check_replaceable(target: str, real: str, trial: bool) -> None:
     """Raise PlanError for a folder that --force should not take away with all that is in it."""
     names = os.listdir(real)
     other = [name for name in names if name in _PRECIOUS]
@@ -64,7 +69,7 @@ def _check_replaceable(target: str, real: str) -> None:
         message = "the target is where you are, or above it, or a disk; --force does not replace it"
     elif other:
         message = f"the target is a folder of something else ({other[0]!r}); remove it yourself"
-    elif not _can_exchange(real):
+    elif trial and not _can_exchange(real):
         message = "its file system cannot exchange folders; remove the target yourself"
     if message:
         raise PlanError(message, path=target, code="WK667")

@@ -54,14 +54,8 @@ def run(plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = ()
     values.
     """
     losses.refuse(plan.refused, plan.source)
-    sources = [source for part in checkpoints(checkpoint) for source in part.sources]
-    paths = [plan.source, *(source.path for source in sources)]
-    side = [plan.sidecar.name] if plan.sidecar is not None and not _sidecar_inside(plan) else []
-    with os_errors(plan.target):
-        check_target(plan.target, paths, folder=plan.folder, force=how.force)
-        check_space(plan.target, plan.nbytes)
-        for number, path in enumerate([*beside, *side]):
-            check_beside(path, [*paths, plan.target, *beside[:number]], force=how.force)
+    check_places(plan, checkpoint, how, beside)
+    sources = _sources(checkpoint)
     with Place(
         plan.target, plan.digest, folder=plan.folder, force=how.force, resume=how.resume
     ) as place:
@@ -74,6 +68,26 @@ def run(plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = ()
             sync_tree(place.path)
         place.finish()
     return made.conversion()
+
+
+def check_places(
+    plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = (), *, trial: bool = True
+) -> None:
+    """Raise PlanError if the target or what goes beside it cannot be written where it should.
+
+    ``trial`` tries out, with two empty folders, whether a folder could be replaced.
+    """
+    paths = [plan.source, *(source.path for source in _sources(checkpoint))]
+    side = [plan.sidecar.name] if plan.sidecar is not None and not _sidecar_inside(plan) else []
+    with os_errors(plan.target):
+        check_target(plan.target, paths, folder=plan.folder, force=how.force, trial=trial)
+        check_space(plan.target, plan.nbytes)
+        for number, path in enumerate([*beside, *side]):
+            check_beside(path, [*paths, plan.target, *beside[:number]], force=how.force)
+
+
+def _sources(checkpoint: Checkpoint) -> list[Source]:
+    return [source for part in checkpoints(checkpoint) for source in part.sources]
 
 
 def _sidecar_inside(plan: Plan) -> bool:

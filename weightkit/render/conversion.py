@@ -130,6 +130,9 @@ def batch_blocks(
     text = f"{len(outcomes) - failed:,} of {len(outcomes):,}" if rows else "nothing to convert"
     done = "planned" if any(isinstance(item, Plan) for item in outcomes) else "converted"
     yield Facts([(done, Text(text, "danger" if failed else ""))])
+    refused = sum(isinstance(item, Plan) and bool(item.refused) for item in outcomes)
+    if refused:
+        yield Facts([("refused", Text(f"{refused:,} of {len(outcomes):,}", "warning"))])
 
 
 def _outcome_row(errand: Errand, outcome: Plan | Conversion | WeightkitError) -> Sequence[Cell]:
@@ -141,10 +144,23 @@ def _outcome_row(errand: Errand, outcome: Plan | Conversion | WeightkitError) ->
 
 def _outcome_note(outcome: Plan | Conversion) -> Cell:
     if isinstance(outcome, Plan):
-        refused = f"refused until accepted: {_codes(outcome.refused)}"
-        return Text(refused, "warning") if outcome.refused else "planned"
+        refused = "; ".join(f"refused {text}" for text in _refused(outcome))
+        return Text(refused, "warning") if refused else "planned"
     lost = f", accepted: {_codes(outcome.plan.losses)}" if outcome.plan.losses else ""
     return f"verified{lost}" if outcome.verified else Text(f"not verified{lost}", "warning")
+
+
+def _refused(plan: Plan) -> Iterator[str]:
+    """Losses that want a flag; then why nothing can be written there."""
+    losses = _unaccepted(plan)
+    if losses:
+        yield f"until accepted: {_codes(losses)}"
+    for item in plan.refused[len(losses) :]:
+        yield f"{item.code} {item.path}: {item.message}"
+
+
+def _unaccepted(plan: Plan) -> list[Finding]:
+    return [item for item in plan.refused if item in plan.losses]
 
 
 def _codes(found: Sequence[Finding]) -> str:
@@ -154,8 +170,8 @@ def _codes(found: Sequence[Finding]) -> str:
 def _plan(plan: Plan, wish: Wish) -> Iterator[Block]:
     yield Title(plan.target, joined([plan.format, "not written: this is the plan"]))
     memory = f"at most about {figures.size(plan.memory)}"
-    refused = [("refused", Text(f"until accepted: {_codes(plan.refused)}", "warning"))]
-    yield Facts([*_facts(plan), ("memory", memory), *(refused if plan.refused else [])])
+    refused = [("refused", Text(text, "warning")) for text in _refused(plan)]
+    yield Facts([*_facts(plan), ("memory", memory), *refused])
     steps = [step for item in plan.files for step in item.steps]
     columns = [
         Column("tensor", style="name"),
@@ -249,7 +265,7 @@ def _casts(found: Sequence[CastLoss]) -> Iterator[Block]:
 def _said(plan: Plan, wish: Wish) -> Iterator[Block]:
     """What is lost and what is worth saying; what to do about it, unless it was accepted."""
     yield from findings.to_blocks((*plan.losses, *plan.notes), wish)
-    open_ = [*plan.refused, *(item for item in plan.notes if item.severity != "note")]
+    open_ = [*_unaccepted(plan), *(item for item in plan.notes if item.severity != "note")]
     remedies = list(dict.fromkeys(item.remedy for item in open_))
     if remedies:
         yield Lines(remedies)
