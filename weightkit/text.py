@@ -40,6 +40,8 @@ def _escape(match: re.Match[str]) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` Did you mean 'inspect'?`` for the names most like ``word``; "" when none is like it."""
+    if not word:
+        return ""
     from difflib import get_close_matches
 
     # difflib takes 20 µs for a name: with 50,000 tensors only the likely ones are compared.

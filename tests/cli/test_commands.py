@@ -37,6 +37,21 @@ def test_schemas_are_schemas(path: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(json.loads(path.read_text(encoding="utf-8")))
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["inspect", "x", "--sort", "siez"], "Did you mean 'size'?"),
+        (["scan", "x", "--fail-on", "UNSAVE"], "Did you mean 'unsafe'?"),
+        (["checksum", "x", "--algorithm", "sha265"], "Did you mean 'sha256'"),
+        (["completion", "fsh"], "Did you mean 'fish' or 'zsh'?"),
+    ],
+)
+def test_misspelt_choices_are_suggested(words: list[str], hint: str) -> None:
+    done = CliRunner().invoke(group, words)
+    assert done.exit_code == 2
+    assert hint in done.stderr
+
+
 def test_rules_lists_all() -> None:
     found = document("rules")
     assert [rule["code"] for rule in found["rules"]] == [*RULES]

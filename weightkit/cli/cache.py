@@ -13,7 +13,7 @@ Examples:
 
 
 @click.command("cache", epilog=EXAMPLES)
-@click.argument("action", type=click.Choice(["show", "clear"]), default="show")
+@click.argument("action", type=options.Choice(["show", "clear"]), default="show")
 @options.output
 def command(action: str, output: options.Output) -> int:
     """Show or clear the cache of file digests.

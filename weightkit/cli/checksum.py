@@ -42,7 +42,7 @@ DEFAULT = "weightkit.manifest.json"
     "-a",
     "--algorithm",
     "algorithms",
-    type=click.Choice(NAMES),
+    type=options.Choice(NAMES),
     multiple=True,
     help="sha256 by default; may be given several times: the files are read once.",
 )

@@ -14,7 +14,7 @@ Examples:
 
 
 @click.command("completion", epilog=EXAMPLES)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=options.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> int:
     """Print the completion script of a shell."""
     from click.shell_completion import ShellComplete, get_completion_class

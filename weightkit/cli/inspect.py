@@ -34,12 +34,12 @@ SORTS = ("file", "name", "size", "parameters", "dtype")
 
 @click.command("inspect", cls=Command, optional={"tensors": "*", "metadata": "*"}, epilog=EXAMPLES)
 @options.inputs
-@click.option("--by", type=click.Choice(BY), help="What to divide by; component if not said.")
+@click.option("--by", type=options.Choice(BY), help="What to divide by; component if not said.")
 @click.option("--tensors", metavar="[PATTERN]", help="List the tensors, or those that match.")
 @click.option("--metadata", metavar="[KEY]", help="Show the metadata, or all of one value.")
 @click.option("--explain", metavar="TENSOR", help="Say what a tensor counts as, and why.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=0), help="Rows per list (0: all).")
-@click.option("--sort", type=click.Choice(SORTS), default="file", help="Order of the rows.")
+@click.option("--sort", type=options.Choice(SORTS), default="file", help="Order of the rows.")
 @options.opening
 @options.fail_on
 @options.output

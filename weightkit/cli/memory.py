@@ -71,11 +71,11 @@ def size(context: click.Context, option: click.Parameter, text: str | None) -> i
 @click.option(
     "--kv-dtype",
     metavar="TYPE",
-    type=click.Choice(KV_DTYPES),
+    type=options.Choice(KV_DTYPES),
     default="f16",
     help="Type of the cache (f16): f32, bf16, fp8, int8, nvfp4, q8_0, q4_0, ...",
 )
-@click.option("--engine", type=click.Choice(ENGINES), help="What runs it; any, if not said.")
+@click.option("--engine", type=options.Choice(ENGINES), help="What runs it; any, if not said.")
 @click.option(
     "--encoder-length",
     metavar="N",

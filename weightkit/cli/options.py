@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import update_wrapper
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SEVERITY = click.Choice(["note", "warning", "danger"])
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:  # click before 8.4 has it without a parameter
+    _Choice = click.Choice
+
+
+class Choice(_Choice):
+    """A choice that suggests what a misspelt word was meant to be."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            from weightkit.text import did_you_mean
+
+            hint = did_you_mean(str(value).lower(), self.choices)
+            raise click.BadParameter(error.message + hint, ctx, param) from None
+
+
+SEVERITY = Choice(["note", "warning", "danger"])
 
 
 class Opening(NamedTuple):
@@ -138,7 +157,7 @@ def output(function: F) -> F:
         click.option("-q", "--quiet", is_flag=True, help="No hints and no progress."),
         click.option(
             "--color",
-            type=click.Choice(["auto", "always", "never"]),
+            type=Choice(["auto", "always", "never"]),
             default="auto",
             help="Colours: on terminals (auto), always or never. NO_COLOR is heeded.",
         ),

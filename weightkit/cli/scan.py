@@ -28,7 +28,7 @@ in the trusted table), unsafe (would execute, import, read, write or send someth
 @options.inputs
 @click.option(
     "--fail-on",
-    type=click.Choice(["review", "unsafe"]),
+    type=options.Choice(["review", "unsafe"]),
     default="review",
     show_default=True,
     help="Exit with 1 at this verdict or a worse one.",

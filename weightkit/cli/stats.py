@@ -43,7 +43,7 @@ def _guess(name: str) -> str:
 @options.inputs
 @click.option("--tensors", metavar="[PATTERN]", help="All tensors, or only those that match.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=0), help="Rows per list (0: all).")
-@click.option("--sort", type=click.Choice(SORTS), default="file", help="Order of the rows.")
+@click.option("--sort", type=options.Choice(SORTS), default="file", help="Order of the rows.")
 @click.option(
     "--fail-on",
     metavar="WHAT,...",
