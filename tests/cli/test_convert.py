@@ -82,6 +82,20 @@ def test_the_plan_for_people(tmp_path: Path) -> None:
         ([STATE_DICT, "{}/out.safetensors", "--dry-run", "--resume"], 2),
         ([STATE_DICT, "{}/out.safetensors", "--timestamp"], 2),
         ([STATE_DICT, ""], 2),
+        ([STATE_DICT, "-"], 2),
+        ([STATE_DICT, "{}/out.safetensors", "--resume"], 2),
+        ([STATE_DICT, "{}/out.safetensors", "--as-bytes"], 2),
+        ([STATE_DICT, "{}/out.pt", "--as-bytes"], 2),
+        ([STATE_DICT, "{}/out.safetensors", "--to", "npz"], 2),
+        ([STATE_DICT, "{}/out", "--shard-size", "0"], 2),
+        ([STATE_DICT, "{}/out", "--shard-size", "-1"], 2),
+        ([STATE_DICT, "{}/out", "--shard-size", "5XB"], 2),
+        ([STATE_DICT, "{}/out", "--shard-size", "9" * 400], 2),
+        ([STATE_DICT, "{}/out", "--shard-size", ""], 2),
+        ([STATE_DICT, CHECKPOINT, "--into", "", "--force"], 2),
+        ([STATE_DICT, "{}/out.pt", "--receipt", ""], 2),
+        ([CHECKPOINT, "{}/out.pt", "--sidecar="], 2),
+        ([STATE_DICT, "{}/out.safetensors", "--jobs", "-1"], 2),
         ([STATE_DICT, "{}/out.safetensors", "--shard-size", "1KB"], 2),
         ([STATE_DICT, "{}/out/", "--shard-size", "1KB", "--to", "npz"], 2),
         ([STATE_DICT, CHECKPOINT, "--into", "{}/out", "--sidecar={}/side.json"], 2),
@@ -92,6 +106,36 @@ def test_the_plan_for_people(tmp_path: Path) -> None:
 def test_refusals(tmp_path: Path, words: list[str], status: int) -> None:
     run("convert", *(word.format(tmp_path) for word in words), status=status)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["{}/out.safetensors", "--dtype", "f17"], "no type is called 'f17'. Did you mean 'f16'"),
+        (["{}/out.safetensors", "--to", "safetensor"], "npz). Did you mean 'safetensors'?"),
+        (["{}/out.safetensor"], "Did you mean '.safetensors'?"),
+        (["{}/out.safetensors", "--color", "Alway"], "'never'. Did you mean 'always'?"),
+        (["{}/out.safetensors", "--dryrun"], "Did you mean '--dry-run'?"),
+        (["{}/out", "--shard-size", "0"], "'0' is no size that a file could have"),
+        (["{}/out.safetensors", "--resume"], "a single file is not resumed"),
+        (["{}/out.safetensors", "--as-bytes"], "safetensors says the type of all it holds"),
+        (["{}/out.safetensors", "--to", "npz"], ".safetensors is a name for another format"),
+        (["{}/out.safetensors", "--key", "model"], "there is '' (the top level)"),
+        (["-"], "- is a list of sources"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, words: list[str], hint: str) -> None:
+    given = ["convert", STATE_DICT, *(word.format(tmp_path) for word in words)]
+    done = CliRunner().invoke(group, given)
+    assert done.exit_code == 2
+    assert hint in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_called_like_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out.pt").mkdir()
+    for target in ("out.pt", "new.pt/"):
+        run("convert", STATE_DICT, f"{tmp_path}/{target}", "--to=safetensors", "--force")
 
 
 def test_rules_from_a_file(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def sweep(scenario: Scenario) -> int:
         if not killed(scenario, number):
             return number
         scenario.check()
-        again(scenario, resume=bool(number % 2))
+        again(scenario, resume=bool(number % 2) and not scenario.target.suffix)
         number += 1
 
 

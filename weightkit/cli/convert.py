@@ -43,6 +43,7 @@ def _types() -> list[str]:
     return [name for name, dtype in DTYPES.items() if dtype.kind == "float"]
 
 
+VALUES = ("to", "shard_size", "rename_from", "sidecar", "receipt", "into")
 ACCEPTED = ("allow_lossy", "drop_non_tensors", "materialize", "allow_unsafe_source")
 
 
@@ -128,6 +129,7 @@ def command(
     from weightkit.plans import Errand
     from weightkit.render import conversion as view
 
+    _check_values(asked)
     wish = _wish(asked, choosing.key)
     if asked["resume"] and asked["dry_run"]:
         raise click.UsageError("--dry-run writes nothing that could be resumed.")
@@ -160,8 +162,12 @@ def command(
                 source, target, wish, how, receipt=receipt, expect=display.expect, **opening
             )
 
+    many = asked["beside"] or asked["recursive"] or asked["into"] or files_from
+    if "-" in paths and not many:
+        message = "- is a list of sources, for --beside or --into; a target has a name."
+        raise click.UsageError(message)
     listed = running.all_paths(paths, files_from)
-    if asked["beside"] or asked["recursive"] or asked["into"] or files_from:
+    if many:
         return _batch(_errands(listed, asked, output.quiet), work, output)
     if not all(listed):
         raise click.UsageError("SOURCE or TARGET is empty (an unset variable?).")
@@ -211,6 +217,14 @@ def _batch(
     return boundary.worst(
         item.exit_status if isinstance(item, WeightkitError) else _judged(item) for item in outcomes
     )
+
+
+def _check_values(asked: dict[str, Any]) -> None:
+    """Raise a usage error for an empty value, which would pass for an option that was not given."""
+    for name in VALUES:
+        if asked[name] == "":
+            flag = name.replace("_", "-")
+            raise click.UsageError(f"--{flag} is empty (an unset variable?).")
 
 
 def _wish(asked: dict[str, Any], key: str | None) -> Wish:

@@ -68,12 +68,15 @@ def _plan(
     folder: bool,
     follow: bool,
 ) -> Plan:
-    kind = target_of(target, wish.format or ("safetensors" if folder else ""))
+    kind = target_of("" if folder else target, wish.format or ("safetensors" if folder else ""))
     parts = [*_parts(checkpoint, "")]
     if wish.shard_nbytes and not kind.sharded:
         raise PlanError(f"{kind.name} has no shards", path=target, code="WK667")
     if not folder:
         _check_single(parts, target, wish)
+    if wish.as_bytes and not kind.as_bytes:
+        message = f"{kind.name} says the type of all it holds; leave out --as-bytes"
+        raise PlanError(message, path=target, code="WK667")
     files: list[PlannedFile] = []
     texts: list[Text] = []
     lost, said, left = [], [], []

@@ -54,6 +54,9 @@ def run(plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = ()
     values.
     """
     losses.refuse(plan.refused, plan.source)
+    if how.resume and not plan.folder:
+        message = "a single file is not resumed, only the files of a folder; leave out --resume"
+        raise PlanError(message, path=plan.target, code="WK667")
     check_places(plan, checkpoint, how, beside)
     sources = _sources(checkpoint)
     with Place(

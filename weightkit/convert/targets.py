@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from weightkit.errors import PlanError
 from weightkit.layouts import Layout
 from weightkit.tensors import TensorInfo
+from weightkit.text import did_you_mean
 
 TIED_BY_METADATA, TIED_BY_STORAGE, UNTIED = "metadata", "storage", ""
 
@@ -82,34 +83,50 @@ _SPELT = {"pt": "pytorch", "pth": "pytorch", "bin": "pytorch", "torch": "pytorch
 
 
 def target_of(path: str, name: str) -> Target:
-    """The format that ``name`` (of ``--to``) or else the suffix of ``path`` stands for.
+    """The format that ``name`` (of ``--to``) or else the suffix of a file's ``path`` stands for.
 
-    Raises PlanError WK667 if neither says.
+    Raises PlanError WK667 if neither says, or they contradict each other.
     """
+    suffix = os.path.splitext(path)[1].lower()
+    of_suffix = _of_suffix(suffix)
     if name:
         found = TARGETS.get(_SPELT.get(name, name))
-        if found is not None:
-            return found
-        raise PlanError(f"no format to write is called {name!r}{_known()}", code="WK667")
-    suffix = os.path.splitext(path)[1].lower()
-    for row in TARGETS.values():
-        if suffix in row.suffixes:
-            return row
+        if found is None:
+            hint = did_you_mean(name, TARGETS)
+            message = f"no format to write is called {name!r}{_known()}.{hint}"
+            raise PlanError(message.removesuffix("."), code="WK667")
+        if of_suffix not in (None, found):
+            message = (
+                f"{suffix} is a name for another format than {found.name}, which --to asks for"
+            )
+            raise PlanError(message, path=path, code="WK667")
+        return found
+    if of_suffix:
+        return of_suffix
     what = f"{suffix} is no format that is written" if suffix else "which format?"
     raise PlanError(f"{what}; say --to{_known()}", path=path, code="WK667")
 
 
+def _of_suffix(suffix: str) -> Target | None:
+    return next((row for row in TARGETS.values() if suffix in row.suffixes), None)
+
+
 def known_suffix(path: str) -> bool:
     """Whether the suffix of ``path`` names a format that can be written."""
-    suffix = os.path.splitext(path)[1].lower()
-    return any(suffix in row.suffixes for row in TARGETS.values())
+    return _of_suffix(os.path.splitext(path)[1].lower()) is not None
 
 
 def check_suffix(path: str) -> None:
     """Raise PlanError WK667 for a suffix that looks like a format's: ``.gguf``, not ``.1-8B``."""
     suffix = os.path.splitext(path)[1]
     if _SUFFIX.fullmatch(suffix):
-        message = f"{suffix} is no format that is written{_known()}; for a folder end it with /"
+        hint = did_you_mean(
+            suffix.lower(), [name for row in TARGETS.values() for name in row.suffixes]
+        )
+        message = (
+            f"{suffix} is no format that is written{_known()}; for a folder end it with /.{hint}"
+        )
+        message = message.removesuffix(".")
         raise PlanError(message, path=path, code="WK667")
 
 

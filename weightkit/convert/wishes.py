@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from weightkit.dtypes import DTYPES, TORCH, TORCH_ALIASES, DType
 from weightkit.errors import PlanError
+from weightkit.text import did_you_mean
 
 EVERYTHING = "*"
 DEFAULT_SIDECAR = "."
@@ -22,7 +23,7 @@ _SPELT = {
 }
 _UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,8 @@ def parse_dtype(text: str) -> DType:
     name = TORCH_ALIASES.get(name, name)
     found = DTYPES.get(_SPELT.get(name, name)) or TORCH.get(name)
     if found is None:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, [*DTYPES, *TORCH], 3)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise PlanError(f"no type is called {text!r}{hint}", code="WK671")
+        hint = did_you_mean(name, [*DTYPES, *TORCH, *_SPELT])
+        raise PlanError(f"no type is called {text!r}.{hint}".removesuffix("."), code="WK671")
     return found
 
 
@@ -81,7 +79,8 @@ def parse_size(text: str) -> int:
     scale = _BINARY[unit] if match[3] and unit else _UNITS[unit]
     nbytes = int(float(match[1]) * scale)
     if not nbytes:
-        raise PlanError(f"a size of {text!r}", code="WK667")
+        message = f"{text!r} is no size that a file could have; write 5GB or 500MiB"
+        raise PlanError(message, code="WK667")
     return nbytes
 
 

@@ -290,7 +290,9 @@ def _chosen(sets: tuple[TensorSet, ...], wish: _Wish, path: str) -> tuple[Tensor
         return sets
     chosen = [item for item in sets if item.key == wish.key]
     if not chosen:
-        known = ", ".join(repr(item.key) for item in sets[:20])
+        known = ", ".join(
+            repr(item.key) if item.key else "'' (the top level)" for item in sets[:20]
+        )
         raise AmbiguousCheckpoint(f"no set {wish.key!r}; there is {known}", path=path, code="WK602")
     main = chosen[0]._replace(kind="model") if chosen[0].kind == "optimizer" else chosen[0]
     return (main, *(item for item in sets if item.key != wish.key))
