@@ -132,6 +132,35 @@ def test_what_is_wrong_is_said_in_a_line(tmp_path: Path, words: list[str], hint:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "report"),
+    [
+        (["a.pt", "a.safetensors"], "a.pt"),
+        (["a.pt", "a.safetensors"], "a.safetensors"),
+        (["a.pt", "folder/"], "folder/report"),
+        (["folder", "b.safetensors"], "folder/model.safetensors"),
+        (["a.pt", "a.safetensors", "--receipt", "r.json"], "r.json"),
+        (["a.pt", "a.safetensors", "--sidecar=s.json"], "s.json"),
+        (["a.pt", "a.safetensors", "--sidecar"], "a.sidecar.json"),
+        (["--beside", "a.pt"], "a.pt"),
+        (["--beside", "a.pt"], "a.safetensors"),
+        (["--recursive", "folder", "--to=pt"], "folder/model.safetensors"),
+    ],
+)
+def test_the_report_takes_no_place_of_weights(
+    tmp_path: Path, words: list[str], report: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(STATE_DICT, "a.pt")
+    shutil.copytree(LLAMA, "folder")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = CliRunner().invoke(group, ["convert", *words, "-o", report, "--force"])
+    assert done.exit_code == 2
+    assert "-o would overwrite" in done.stderr
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
 def test_a_folder_that_is_called_like_a_file(tmp_path: Path) -> None:
     (tmp_path / "out.pt").mkdir()
     for target in ("out.pt", "new.pt/"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -76,7 +76,12 @@ ACCEPTED = ("allow_lossy", "drop_non_tensors", "materialize", "allow_unsafe_sour
     multiple=True,
     help="Rename a tensor; one * in each stands for the same text.",
 )
-@click.option("--rename-from", metavar="FILE", help="A file of lines OLD=NEW.")
+@click.option(
+    "--rename-from",
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="A file of lines OLD=NEW.",
+)
 @click.option("--prefix", metavar="TEXT", default="", help="Put TEXT before every name.")
 @click.option("--strip-prefix", metavar="TEXT", default="", help="Take TEXT off every name.")
 @click.option(
@@ -91,9 +96,15 @@ ACCEPTED = ("allow_lossy", "drop_non_tensors", "materialize", "allow_unsafe_sour
 @click.option(
     "--sidecar",
     metavar="[FILE]",
+    shell_complete=options.complete_files,
     help="Keep values that are no tensors in a JSON file beside the target.",
 )
-@click.option("--receipt", metavar="FILE", help="Write a receipt (in-toto statement) of digests.")
+@click.option(
+    "--receipt",
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="Write a receipt (in-toto statement) of digests.",
+)
 @_flag("--drop-non-tensors", "Accept that what is no tensor is left behind.")
 @_flag("--materialize", "Write sparse and quantized tensors as plain ones.")
 @_flag("--as-bytes", "Write types that an .npz lacks as raw bytes, and record what they are.")
@@ -108,7 +119,12 @@ ACCEPTED = ("allow_lossy", "drop_non_tensors", "materialize", "allow_unsafe_sour
     "--recursive",
     "As --beside, for all checkpoints in folders and below whose targets do not exist yet.",
 )
-@click.option("--into", metavar="FOLDER", help="As --beside, but below FOLDER.")
+@click.option(
+    "--into",
+    metavar="FOLDER",
+    shell_complete=options.complete_folders,
+    help="As --beside, but below FOLDER.",
+)
 @click.option("--limit", metavar="N", type=click.IntRange(0), help="Rows of a plan; 0 for all.")
 @options.jobs
 @options.choosing
@@ -168,12 +184,15 @@ def command(
         raise click.UsageError(message)
     listed = running.all_paths(paths, files_from)
     if many:
-        return _batch(_errands(listed, asked, output.quiet), work, output)
+        errands = _errands(listed, asked, output.quiet)
+        _check_output(output.file, errands, asked)
+        return _batch(errands, work, output)
     if not all(listed):
         raise click.UsageError("SOURCE or TARGET is empty (an unset variable?).")
     if len(listed) != 2:
         message = "Name a SOURCE and a TARGET; for several sources see --beside and --into."
         raise click.UsageError(message)
+    _check_output(output.file, [Errand(*listed)], asked)
     shown = Shown(asked["limit"], show=frozenset(["steps"] if asked["dry_run"] else []))
     showing = running.Showing(view, output, shown)
     return running.each(
@@ -253,6 +272,31 @@ def _wish(asked: dict[str, Any], key: str | None) -> Wish:
 def _accepted(asked: dict[str, Any]) -> frozenset[str]:
     flags = [f"--{name.replace('_', '-')}" for name in ACCEPTED if asked[name]]
     return frozenset([*flags, *(["--sidecar"] if asked["sidecar"] else [])])
+
+
+def _check_output(file: str | None, errands: Sequence[Errand], asked: dict[str, Any]) -> None:
+    """Raise a usage error if the report would take the place of a source or of what is written."""
+    if file is None:
+        return
+    running.refuse_overwriting(file, [errand.source for errand in errands])
+    real = os.path.realpath(file)
+    for path in _written(errands, asked):
+        if real == os.path.realpath(path) or running.is_below(real, path):
+            raise click.UsageError(f"-o would overwrite what is converted, {path!r}.")
+
+
+def _written(errands: Sequence[Errand], asked: dict[str, Any]) -> Iterator[str]:
+    """Where targets, sidecars and the receipt go."""
+    from weightkit.convert.sidecar import sidecar_path
+    from weightkit.convert.wishes import DEFAULT_SIDECAR
+
+    for errand in errands:
+        yield errand.target
+        if asked["sidecar"] == DEFAULT_SIDECAR:
+            yield sidecar_path(errand.target, folder=False)
+    yield from (
+        path for path in (asked["sidecar"], asked["receipt"]) if path not in (None, DEFAULT_SIDECAR)
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:

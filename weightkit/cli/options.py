@@ -75,6 +75,13 @@ def complete_files(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [CompletionItem(incomplete, type="file")]
 
 
+def complete_folders(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """Let the shell complete names of folders."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="dir")]
+
+
 def complete_words(
     words: Callable[[], Iterable[str]], after: str = ","
 ) -> Callable[[click.Context, click.Parameter, str], list[Any]]:

@@ -98,12 +98,22 @@ def verdict(findings: Iterable[Finding], fail_on: str | None) -> int:
 
 
 def refuse_overwriting(target: str | None, sources: Iterable[str]) -> None:
-    """Raise a usage error when the output file is one of the inputs."""
+    """Raise a usage error when the output file is one of the inputs, or weights in one of them."""
     if target is None or not os.path.exists(target):
         return
+    from weightkit.opening.folders import WEIGHTS
+
+    real = os.path.realpath(target)
+    is_weights = real.lower().endswith(WEIGHTS)
     for source in sources:
-        if os.path.exists(source) and os.path.samefile(source, target):
+        same = os.path.exists(source) and os.path.samefile(source, target)
+        if same or (is_weights and is_below(real, source)):
             raise click.UsageError(f"-o would overwrite the input {source!r}.")
+
+
+def is_below(real: str, folder: str) -> bool:
+    """Whether a path without links is in a folder."""
+    return real.startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 class _Outcome(NamedTuple):
