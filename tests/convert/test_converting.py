@@ -310,6 +310,15 @@ def all_losses(folder: Path) -> Path:
     return folder / "in.pt"
 
 
+def test_the_index_of_shards_that_are_merged_is_no_file_left_behind(tmp_path: Path) -> None:
+    done = convert(FIXTURES / "llama-sharded", tmp_path / "out")
+    assert not done.plan.notes
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+
+
 def test_one_error_names_all_losses_and_the_flags_that_accept_them(tmp_path: Path) -> None:
     source, target = all_losses(tmp_path), tmp_path / "out.safetensors"
     with pytest.raises(PlanError) as caught:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from weightkit.analyses.checksums import names_below
 from weightkit.opening import Checkpoint
-from weightkit.opening.folders import INDEX, WEIGHTS
+from weightkit.opening.folders import INDEX, SHARD, WEIGHTS
 from weightkit.opening.recognition import accepting
 from weightkit.plans import Carried, PlannedFile
 from weightkit.source import Source
@@ -33,6 +33,7 @@ def carried_files(
     if not os.path.isdir(checkpoint.path):
         return (), ()
     taken = {os.path.realpath(path) for path in _weight_paths(checkpoint)}
+    taken |= {os.path.realpath(path) for path in map(_index_of, _weight_paths(checkpoint))}
     made = {item.name for item in planned}
     carried, left = [], []
     for name in names_below(checkpoint.path, follow):
@@ -52,6 +53,14 @@ def _weight_paths(checkpoint: Checkpoint) -> Iterator[str]:
         yield file.path
     for part in checkpoint.parts:
         yield from _weight_paths(part)
+
+
+def _index_of(path: str) -> str:
+    """Where the index of a shard is, which the target has no use for."""
+    folder, name = os.path.split(path)
+    shard = SHARD.match(name)
+    whole = f"{shard['stem']}{shard['rest']}" if shard else name
+    return os.path.join(folder, f"{whole}.index.json")
 
 
 def _nbytes_if_plain(path: str, name: str) -> int | None:
