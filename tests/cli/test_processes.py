@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -105,6 +106,33 @@ def test_signals_that_end(number: int, status: int, said: bytes) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == status
     assert err.strip() == said
+
+
+@pytest.mark.parametrize("command", ["checksum", "id", "stats"])
+def test_signals_are_heard_in_the_midst_of_a_large_file(command: str, tmp_path: Path) -> None:
+    head = json.dumps({"w": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}})
+    path = tmp_path / "large.safetensors"
+    with path.open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head.encode())
+        file.truncate(file.tell() + (1 << 42))  # of holes
+    process = subprocess.Popen(
+        [*PROGRAM, command, str(path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    wait_until_busy(process.pid)
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 143
+
+
+def wait_until_busy(pid: int) -> None:
+    """Wait until a process has threads: it reads."""
+    for _ in range(200):
+        if len(os.listdir(f"/proc/{pid}/task")) > 1:
+            break
+        time.sleep(0.1)
 
 
 def test_a_signal_ends_the_workers_too(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any, Protocol
 
 from weightkit.analyses.cores import cores
@@ -86,6 +87,10 @@ def checksum(
     return FileDigests(path, source.size, digests, cached=not wanted)
 
 
+class _Over(Exception):
+    """Nobody waits for the digests any more."""
+
+
 def checksums(
     paths: Sequence[str],
     algorithms: Sequence[str],
@@ -95,9 +100,16 @@ def checksums(
 ) -> Iterator[FileDigests | WeightkitError]:
     """The digests of many files in their order, several at a time; an error in place of a file."""
 
+    over = Event()
+
+    def counted(nbytes: int) -> None:
+        if over.is_set():  # else an interrupt would wait until a file of any size is read
+            raise _Over
+        tick(nbytes)
+
     def one(path: str) -> FileDigests | WeightkitError:
         try:
-            return checksum(path, algorithms, cache, tick)
+            return checksum(path, algorithms, cache, counted)
         except WeightkitError as error:
             return error
 
@@ -107,6 +119,7 @@ def checksums(
         try:
             yield from pool.map(one, paths)
         except BaseException:
+            over.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
