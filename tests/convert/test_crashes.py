@@ -119,8 +119,9 @@ def ended(process: subprocess.Popen[str], number: int, room: Path, wanted: str =
         wanted in path.name for path in room.rglob("*.weightkit-*.tmp*" if not wanted else "*")
     ):
         time.sleep(0.001)
-    for _ in range(2):  # both that a closed terminal sends; the second interrupts nothing
+    for _ in range(1 if number == signal.SIGINT else 4):  # a second interrupts no clearing up
         process.send_signal(number)
+        time.sleep(0.002)
     said = process.communicate()[1].strip()
     if process.returncode == 0:
         pytest.skip("the conversion ended before the signal came")
@@ -151,6 +152,24 @@ def test_a_folder_that_a_signal_ends_is_resumed(number: int, tmp_path: Path) -> 
     assert weightkit(*words, "--resume").wait() == 0
     assert (room / "target/source-00001-of-00024.safetensors").stat().st_ino == inode
     assert not leftovers(room)
+
+
+@pytest.mark.parametrize("name", ["target.safetensors", "target", "target.pt"])
+def test_an_interrupt_before_there_is_a_lock(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = saved(tmp_path / "source.bin")
+
+    def flock(fd: int, how: int) -> None:
+        monkeypatch.undo()
+        assert leftovers(tmp_path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(places.fcntl, "flock", flock)
+    monkeypatch.setattr(os, "dup", lambda fd: flock(fd, 0))
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["source.bin"]
 
 
 def test_a_batch_that_a_signal_ends_keeps_what_is_done(tmp_path: Path) -> None:

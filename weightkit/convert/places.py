@@ -145,11 +145,18 @@ class Place:
 
     def __enter__(self) -> Self:
         self._sweep()
-        with os_errors(self.path):
-            if self.folder and not os.path.isdir(self.path):
-                os.mkdir(self.path)
-            if self.folder:
-                self._lock = _locked(self.path)
+        try:
+            with os_errors(self.path):
+                if self.folder and not os.path.isdir(self.path):
+                    os.mkdir(self.path)
+                if self.folder:
+                    self._lock = _locked(self.path)
+        except WeightkitError:
+            raise
+        except BaseException:  # an interrupt; __exit__ is not called
+            with contextlib.suppress(OSError):  # there is no folder, or one with files to resume
+                os.rmdir(self.path)
+            raise
         return self
 
     def hold(self, fd: int) -> None:
@@ -214,6 +221,15 @@ class Place:
             return False
         return self._lock >= 0 and os.path.samestat(os.fstat(self._lock), there)
 
+    def _remove_unheld(self) -> None:
+        """What was made when an interrupt came, and not yet locked; what another holds stays."""
+        with contextlib.suppress(OSError):
+            fd = _locked(self.path)
+            try:
+                _remove(self.path)
+            finally:
+                os.close(fd)
+
     def _taken(self) -> PlanError:
         message = "another process writes it"
         return PlanError(message, path=self.target, code="WK669")
@@ -233,6 +249,8 @@ class Place:
                 value.add_note(said)
         if not self._done and not kept and self._is_ours():
             _remove(self.path)
+        if self._lock < 0 and not isinstance(value, WeightkitError):
+            self._remove_unheld()
         if self._lock >= 0:
             os.close(self._lock)
 
