@@ -33,9 +33,12 @@ def guard(work: Callable[[], int], as_json: bool) -> int:
     """The status of ``work``, whatever it raises on purpose; nothing else is caught."""
     try:
         with signals.heard():
-            return _guarded(work, as_json)
-    except signals.Stopped as stop:  # raised anywhere up to here
-        _say_ended(f"ended by {stop.name}", stop)
+            try:
+                return _guarded(work, as_json)
+            except signals.Stopped as stop:  # said in here, where a repeated signal ends nothing
+                _say_ended(f"ended by {stop.name}", stop)
+                raise
+    except signals.Stopped as stop:
         return stop.exit_status
 
 
