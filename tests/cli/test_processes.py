@@ -138,12 +138,12 @@ def wait_until_busy(pid: int) -> None:
 def test_a_signal_ends_the_workers_too(tmp_path: Path) -> None:
     """They are processes of their own, and may be in the midst of long work."""
     code = (
-        "import sys, time\n"
+        "import time\n"
         "from weightkit.analyses import scanning\n"
-        "from weightkit.cli import group\n"
+        "from weightkit.__main__ import main\n"
         "def scan_file(path, explain):\n    time.sleep(50)\n"
         "scanning.scan_file = scan_file\n"
-        "if __name__ == '__main__':\n    group.main(['scan', '--jobs', '2', *sys.argv[1:]])\n"
+        "if __name__ == '__main__':\n    main()\n"
     )
     program = tmp_path / "slow.py"
     program.write_text(code)
@@ -151,7 +151,7 @@ def test_a_signal_ends_the_workers_too(tmp_path: Path) -> None:
     for file in files:
         file.write_bytes(b"x")
     process = subprocess.Popen(
-        [sys.executable, str(program), *map(str, files)],
+        [sys.executable, str(program), "scan", "--jobs", "2", *map(str, files)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
