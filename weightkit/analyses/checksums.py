@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from weightkit.analyses.cores import cores
 from weightkit.analyses.digest_cache import DigestCache, Key
+from weightkit.analyses.jobs import Tick, silent
 from weightkit.errors import AccessError, FormatError, MissingExtra, WeightkitError
 from weightkit.opening.folders import MAX_ENTRIES, Folder
 from weightkit.reports import FileDigests
@@ -21,8 +22,6 @@ PIECE = 1 << 17
 
 PIECES = {"blake3": 1 << 20}
 """Of algorithms that share out one piece among the cores."""
-
-Tick = Callable[[int], None]
 
 
 class Hasher(Protocol):
@@ -61,7 +60,7 @@ def checksum(
     path: str,
     algorithms: Sequence[str],
     cache: DigestCache | None = None,
-    tick: Tick = lambda nbytes: None,
+    tick: Tick = silent,
 ) -> FileDigests:
     """The digests of one file, all from one reading.
 
@@ -96,7 +95,7 @@ def checksums(
     algorithms: Sequence[str],
     jobs: int = 0,
     cache: DigestCache | None = None,
-    tick: Tick = lambda nbytes: None,
+    tick: Tick = silent,
 ) -> Iterator[FileDigests | WeightkitError]:
     """The digests of many files in their order, several at a time; an error in place of a file."""
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from weightkit.analyses import likeness
 from weightkit.analyses.components import classify
-from weightkit.analyses.digests import Tick, parts_of, silent
+from weightkit.analyses.digests import parts_of
 from weightkit.analyses.equality import Item, same_bytes, why_unread
 from weightkit.analyses.inspection import main_config
+from weightkit.analyses.jobs import Tick, silent
 from weightkit.analyses.outcomes import (
     CONTENT,
     HEADERS,

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from weightkit.analyses.jobs import Job, Tick, batches, by_access, read_stream, run_jobs, silent
 from weightkit.errors import UnsupportedError
 from weightkit.opening import Checkpoint
 from weightkit.source import Source
-from weightkit.tensors import RAW, Extent, TensorInfo
+from weightkit.tensors import RAW, TensorInfo
 from weightkit.values import canonical
-from weightkit.values.streams import Held, spooled
+from weightkit.values.streams import Held
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from weightkit.reports import ContentId, TensorDigest
 
 LEAF = 4 << 20
@@ -33,15 +32,7 @@ PIECE = 1 << 17
 MOST_PER_BYTE = 16
 """How many times the size of the files the elements may have (expanded views, overlaps)."""
 FREE = 1 << 30
-MOST_LEAVES = 512
-"""Of one job, so that thousands of tiny tensors are shared out too."""
 ALIASES = "weightkit.aliases"
-
-Tick = Callable[[int], None]
-
-
-def silent(nbytes: int) -> None:
-    """No progress."""
 
 
 def content_id(checkpoint: Checkpoint, jobs: int = 0, tick: Tick = silent) -> ContentId:
@@ -251,34 +242,29 @@ def check_size(checkpoint: Checkpoint, tensors: Iterable[TensorInfo]) -> None:
         raise UnsupportedError(message, path=checkpoint.path, code="WK603")
 
 
-Job = Callable[[], None]
-
-
 def _work(tensors: Sequence[_Tensor], sources: Sequence[Source], tick: Tick) -> Iterator[Job]:
     """The jobs, each of some 4 MiB or more, in the order of the files."""
-    in_order = sorted(tensors, key=lambda tensor: tensor.info.data[:2])
-    streams: dict[Extent, list[_Tensor]] = {}
-    batch: list[_Leaf] = []
-    room = LEAF
-    for tensor in in_order:
-        info = tensor.info
-        if canonical.is_addressable(info):
-            _check_extent(tensor, sources)
-            tensor.leaves = [b""] * max(1, -(-tensor.form.nbytes // LEAF))
-            for number in range(len(tensor.leaves)):
-                batch.append(_Leaf(tensor, number))
-                room -= batch[-1].nbytes
-                if room <= 0 or len(batch) >= MOST_LEAVES:
-                    yield partial(_hash_leaves, batch, sources, tick)
-                    batch, room = [], LEAF
-        elif info.data.encoding == RAW:
-            yield partial(_hash_whole, tensor, sources, None, tick)
-        else:
-            stream = info.data._replace(nbytes=0, within=0)
-            streams.setdefault(stream, []).append(tensor)
-    yield partial(_hash_leaves, batch, sources, tick)
-    for group in streams.values():
-        yield partial(_hash_stream, group, sources, tick)
+    found = by_access(tensors, _info_of)
+    for batch in batches(_leaves(found.anywhere, sources), LEAF):
+        yield partial(_hash_leaves, batch, sources, tick)
+    for tensor in found.in_order:
+        yield partial(_hash_whole, sources, tick, tensor, None)
+    for group in found.streams:
+        source = sources[group[0].info.data.file]
+        yield partial(read_stream, group, _info_of, source, partial(_hash_whole, sources, tick))
+
+
+def _info_of(tensor: _Tensor) -> TensorInfo:
+    return tensor.info
+
+
+def _leaves(tensors: Iterable[_Tensor], sources: Sequence[Source]) -> Iterator[tuple[_Leaf, int]]:
+    for tensor in tensors:
+        _check_extent(tensor, sources)
+        tensor.leaves = [b""] * max(1, -(-tensor.form.nbytes // LEAF))
+        for number in range(len(tensor.leaves)):
+            leaf = _Leaf(tensor, number)
+            yield leaf, leaf.nbytes
 
 
 def _check_extent(tensor: _Tensor, sources: Sequence[Source]) -> None:
@@ -300,7 +286,7 @@ def _hash_leaves(leaves: Sequence[_Leaf], sources: Sequence[Source], tick: Tick)
         leaf.tensor.leaves[leaf.number] = hasher.digest()
 
 
-def _hash_whole(tensor: _Tensor, sources: Sequence[Source], held: Held | None, tick: Tick) -> None:
+def _hash_whole(sources: Sequence[Source], tick: Tick, tensor: _Tensor, held: Held | None) -> None:
     """Hash a tensor whose bytes come in order only, cutting them into chunks."""
     hasher, room = sha256(), LEAF
     for piece in canonical.pieces(tensor.info, sources[tensor.info.data.file], held):
@@ -314,45 +300,3 @@ def _hash_whole(tensor: _Tensor, sources: Sequence[Source], held: Held | None, t
             left, room = left[taken:], room - taken
         tick(len(piece))
     tensor.leaves.append(hasher.digest())
-
-
-def _hash_stream(group: Sequence[_Tensor], sources: Sequence[Source], tick: Tick) -> None:
-    """Hash all tensors of one compressed stream; several are decoded once, to a temporary file."""
-    if len(group) == 1:
-        _hash_whole(group[0], sources, None, tick)
-        return
-    first = group[0].info
-    end = max(tensor.info.data.within + tensor.info.data.nbytes for tensor in group)
-    with spooled(sources[first.data.file], first, end) as held:
-        for tensor in group:
-            _hash_whole(tensor, sources, held, tick)
-
-
-def run_jobs(work: Iterator[Job], jobs: int) -> None:
-    """Do the jobs on some threads, a few of them ahead; the first error ends it."""
-    from weightkit.analyses.cores import cores
-
-    count = jobs or cores()
-    if count == 1:
-        for job in work:
-            job()
-        return
-    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-
-    with ThreadPoolExecutor(count, "digests") as pool:
-        under_way: set[Future[None]] = set()
-        try:
-            for job in work:
-                if len(under_way) >= 4 * count:
-                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                    _raise_first(done)
-                under_way.add(pool.submit(job))
-            _raise_first(under_way)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _raise_first(futures: Iterable[Future[None]]) -> None:
-    for future in futures:
-        future.result()

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from weightkit.analyses.digests import Job, Tick, run_jobs
 from weightkit.analyses.equality import Item, repeats
+from weightkit.analyses.jobs import Job, Tick, run_jobs
 from weightkit.analyses.pairing import Pair
 from weightkit.errors import UnsupportedError
 from weightkit.reports import Delta

@@ -10,18 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from weightkit.analyses.digests import (
-    LEAF,
-    MOST_LEAVES,
-    PIECE,
-    Job,
-    Tick,
-    check_size,
-    plain_parts,
-    run_jobs,
-    silent,
-    tensor_digests,
-)
+from weightkit.analyses.digests import LEAF, PIECE, check_size, plain_parts, tensor_digests
+from weightkit.analyses.jobs import Job, Tick, batches, run_jobs, silent
 from weightkit.errors import UnsupportedError
 from weightkit.opening import Checkpoint
 from weightkit.tensors import ABSENT, NESTED, TensorInfo
@@ -141,17 +131,19 @@ def _work(
     pairs: Sequence[tuple[Item, Item]], chosen: Sequence[int], differing: set[int], tick: Tick
 ) -> Iterator[Job]:
     """The jobs, each of some 4 MiB, in the order of A's files."""
-    batch: list[Piece] = []
-    room = LEAF
-    for at in sorted(chosen, key=lambda at: pairs[at][0].info.data[:2]):
+    in_order = sorted(chosen, key=lambda at: pairs[at][0].info.data[:2])
+    for batch in batches(_pieces(pairs, in_order), LEAF):
+        yield partial(_compare, pairs, batch, differing, tick)
+
+
+def _pieces(
+    pairs: Sequence[tuple[Item, Item]], in_order: Iterable[int]
+) -> Iterator[tuple[Piece, int]]:
+    for at in in_order:
         nbytes = canonical.form_of(pairs[at][0].info).nbytes
         for start in range(0, nbytes, LEAF):
-            batch.append(Piece(at, start, min(LEAF, nbytes - start)))
-            room -= batch[-1].nbytes
-            if room <= 0 or len(batch) >= MOST_LEAVES:
-                yield partial(_compare, pairs, batch, differing, tick)
-                batch, room = [], LEAF
-    yield partial(_compare, pairs, batch, differing, tick)
+            piece = Piece(at, start, min(LEAF, nbytes - start))
+            yield piece, piece.nbytes
 
 
 def _compare(

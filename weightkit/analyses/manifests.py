@@ -8,9 +8,10 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from weightkit.analyses.checksums import Tick, checksums, names_below
+from weightkit.analyses.checksums import checksums, names_below
 from weightkit.analyses.digest_cache import DigestCache, Key
 from weightkit.analyses.digests import ALGORITHM, content_id, field
+from weightkit.analyses.jobs import Tick, silent
 from weightkit.errors import AccessError, FormatError, UnsupportedError, WeightkitError
 from weightkit.opening import Checkpoint, examine
 from weightkit.opening.examining import fatal
@@ -31,7 +32,7 @@ def make_manifest(
     jobs: int = 0,
     cache: DigestCache | None = None,
     follow: bool = False,
-    tick: Tick = lambda nbytes: None,
+    tick: Tick = silent,
 ) -> Manifest:
     """The manifest of a folder, or of one file; ``leave_out`` are paths that are not listed.
 

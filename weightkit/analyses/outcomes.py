@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
-from weightkit.analyses.digests import Tick
 from weightkit.analyses.elements import Measured, measure
 from weightkit.analyses.equality import Item, check_sizes, same_bytes, why_unread
+from weightkit.analyses.jobs import Tick
 from weightkit.analyses.pairing import BY_CONTENT, BY_MAP, BY_NAME, Pair
 from weightkit.reports import (
     CHANGED,

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from weightkit.analyses.digests import Tick, parts_of, recorded_aliases, silent
+from weightkit.analyses.digests import parts_of, recorded_aliases
 from weightkit.analyses.equality import Item, digests, why_unread
+from weightkit.analyses.jobs import Tick, silent
 from weightkit.architectures.ggml_maps import (
     Correspondence,
     correspondences,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from weightkit.analyses.claims import MAX_NBYTES, Claims
 from weightkit.analyses.digests import ALGORITHM, content_id
+from weightkit.analyses.jobs import Tick, silent
 from weightkit.analyses.manifests import listed
 from weightkit.analyses.verifying import ALTERED, EXTRA, differences, verdict
 from weightkit.errors import FormatError
@@ -24,8 +24,6 @@ from weightkit.source import Source
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:weightkit:conversion:v1"
 MAX_FILES = 100_000
-
-Tick = Callable[[int], None]
 
 
 class Side(NamedTuple):
@@ -48,7 +46,7 @@ def against_receipt(
     source: str = "",
     *,
     jobs: int = 0,
-    tick: Tick = lambda nbytes: None,
+    tick: Tick = silent,
 ) -> Verification:
     """Hold a target, and the source it was made from if that is named, against their receipt.
 

@@ -14,16 +14,9 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from weightkit.analyses.components import classify
-from weightkit.analyses.digests import (
-    Job,
-    Tick,
-    check_size,
-    parts_of,
-    run_jobs,
-    silent,
-    tensor_digests,
-)
+from weightkit.analyses.digests import check_size, parts_of, tensor_digests
 from weightkit.analyses.inspection import main_config
+from weightkit.analyses.jobs import Job, Tick, batches, by_access, read_stream, run_jobs, silent
 from weightkit.errors import UnknownName, UnsupportedError
 from weightkit.opening import Checkpoint
 from weightkit.source import Source
@@ -35,18 +28,16 @@ from weightkit.statistics import (
     Statistics,
     TensorStatistics,
 )
-from weightkit.tensors import RAW, Extent, TensorInfo
+from weightkit.tensors import TensorInfo
 from weightkit.text import did_you_mean
 from weightkit.values import canonical
-from weightkit.values.streams import Held, spooled
+from weightkit.values.streams import Held
 from weightkit.values.sums import together
 from weightkit.values.tallies import Tally
 from weightkit.values.tiles import count_of, span, tiles
 
 SPAN = 1 << 22
 """Elements of one job: 8 MiB of bfloat16."""
-MOST_SPANS = 512
-"""Of one job, so that thousands of tiny tensors are shared out too."""
 NARROW_TILE, WIDE_TILE = 1 << 18, 1 << 16
 """Elements that are counted at a time: of up to 16 bits by their codes, of others as float64."""
 
@@ -263,28 +254,27 @@ class _Span(NamedTuple):
 
 def _work(items: Iterable[_Plain], sources: Sequence[Source], tick: Tick) -> Iterator[Job]:
     """The jobs, each of some millions of elements, in the order of the files."""
-    streams: dict[Extent, list[_Plain]] = {}
-    batch: list[_Span] = []
-    room = SPAN
-    for item in sorted(items, key=lambda item: item.info.data[:2]):
-        info = item.info
-        if canonical.is_addressable(info):
-            starts = range(0, info.numel, SPAN)
-            item.left = max(1, len(starts))
-            for start in starts or (0,):
-                batch.append(_Span(item, start, min(SPAN, info.numel - start)))
-                room -= batch[-1].elements
-                if room <= 0 or len(batch) >= MOST_SPANS:
-                    yield partial(_count_spans, batch, sources, tick)
-                    batch, room = [], SPAN
-        elif info.data.encoding == RAW:
-            yield partial(_count_whole, item, sources, None, tick)
-        else:
-            stream = info.data._replace(nbytes=0, within=0)
-            streams.setdefault(stream, []).append(item)
-    yield partial(_count_spans, batch, sources, tick)
-    for group in streams.values():
+    found = by_access(items, _info_of)
+    for batch in batches(_spans(found.anywhere), SPAN):
+        yield partial(_count_spans, batch, sources, tick)
+    for item in found.in_order:
+        yield partial(_count_whole, sources, tick, item, None)
+    for group in found.streams:
         yield partial(_count_stream, group, sources, tick)
+
+
+def _info_of(item: _Plain) -> TensorInfo:
+    return item.info
+
+
+def _spans(items: Iterable[_Plain]) -> Iterator[tuple[_Span, int]]:
+    for item in items:
+        numel = item.info.numel
+        starts = range(0, numel, SPAN)
+        item.left = max(1, len(starts))
+        for start in starts or (0,):
+            elements = min(SPAN, numel - start)
+            yield _Span(item, start, elements), elements
 
 
 def _count_spans(batch: Sequence[_Span], sources: Sequence[Source], tick: Tick) -> None:
@@ -300,7 +290,7 @@ def _count_spans(batch: Sequence[_Span], sources: Sequence[Source], tick: Tick) 
         item.done(tally)
 
 
-def _count_whole(item: _Plain, sources: Sequence[Source], held: Held | None, tick: Tick) -> None:
+def _count_whole(sources: Sequence[Source], tick: Tick, item: _Plain, held: Held | None) -> None:
     """Count a tensor whose elements come in order only."""
     tally = Tally(item.row)
     try:
@@ -314,16 +304,9 @@ def _count_whole(item: _Plain, sources: Sequence[Source], held: Held | None, tic
 
 
 def _count_stream(group: Sequence[_Plain], sources: Sequence[Source], tick: Tick) -> None:
-    """Count all tensors of one compressed stream; several are decoded once, to a temporary file."""
-    if len(group) == 1:
-        _count_whole(group[0], sources, None, tick)
-        return
-    first = group[0].info
-    end = max(item.info.data.within + item.info.data.nbytes for item in group)
+    source = sources[group[0].info.data.file]
     try:
-        with spooled(sources[first.data.file], first, end) as held:
-            for item in group:
-                _count_whole(item, sources, held, tick)
+        read_stream(group, _info_of, source, partial(_count_whole, sources, tick))
     except UnsupportedError as error:  # the file holds none of the values
         for item in group:
             item.unread = error.message

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from weightkit.analyses import claims
 from weightkit.analyses.checksums import checksums, names_below
 from weightkit.analyses.digests import content_id
+from weightkit.analyses.jobs import Tick, silent
 from weightkit.analyses.manifests import NAME, listed, tensors_of
 from weightkit.errors import AccessError, FormatError, WeightkitError
 from weightkit.opening import Checkpoint
@@ -25,8 +26,6 @@ from weightkit.reports import (
     Verification,
 )
 
-Tick = Callable[[int], None]
-
 EMPTY: Mapping[str, str] = {}
 ALTERED, MISSING, EXTRA, RENAMED, UNREAD = "altered", "missing", "extra", "renamed", "unread"
 
@@ -38,7 +37,7 @@ def against_manifest(
     follow: bool = False,
     allow_extra: bool = False,
     jobs: int = 0,
-    tick: Tick = lambda nbytes: None,
+    tick: Tick = silent,
 ) -> Verification:
     """Hold a folder (or a file) against its manifest, by default the one in it."""
     manifest_path = manifest_path or _own_manifest(path)
@@ -83,7 +82,7 @@ def against_sums(
     follow: bool = False,
     allow_extra: bool = False,
     jobs: int = 0,
-    tick: Tick = lambda nbytes: None,
+    tick: Tick = silent,
 ) -> Verification:
     """Hold a folder or a file against the content of a SHA256SUMS file named ``source``."""
     refused: dict[str, str] = {}
@@ -102,7 +101,7 @@ def against_sums(
     return verdict(path, "checksums", source, len(wanted), found, allow_extra)
 
 
-def against_digest(path: str, digest: str, tick: Tick = lambda nbytes: None) -> Verification:
+def against_digest(path: str, digest: str, tick: Tick = silent) -> Verification:
     """Hold one file against one SHA-256."""
     folder, name = os.path.split(path)
     wanted = {name: {"sha256": digest.lower()}}
@@ -122,7 +121,7 @@ def in_hub_cache(path: str) -> str:
 
 
 def against_blobs(
-    path: str, *, allow_extra: bool = False, jobs: int = 0, tick: Tick = lambda nbytes: None
+    path: str, *, allow_extra: bool = False, jobs: int = 0, tick: Tick = silent
 ) -> Verification:
     """Hold a hub cache's files against the digests that their blobs are named by.
 
@@ -145,7 +144,7 @@ def against_blobs(
 
 
 def same_content(
-    checkpoint: Checkpoint, other: Checkpoint, jobs: int = 0, tick: Tick = lambda nbytes: None
+    checkpoint: Checkpoint, other: Checkpoint, jobs: int = 0, tick: Tick = silent
 ) -> Verification:
     """Hold the values of a checkpoint against those of another, whatever their formats."""
     mine = content_id(checkpoint, jobs, tick)

@@ -13,9 +13,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from weightkit.analyses.digests import LEAF, data_digest, plain_digest, run_jobs
+from weightkit.analyses.digests import LEAF, data_digest, plain_digest
+from weightkit.analyses.jobs import Tick, batches, read_stream, run_jobs
 from weightkit.convert.out import Out, Piece, fill
 from weightkit.dtypes import DTYPES
 from weightkit.errors import VerifyError
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from weightkit.values.narrowing import Counts
     from weightkit.values.streams import Held
 
-Tick = Callable[[int], None]
 BUFFER = 1 << 20
 """Bytes read, compared or cast at a time: each such call lets the other threads run, and waiting for
 the interpreter again after it costs more than what no longer fits into the second-level cache."""
@@ -37,8 +38,6 @@ SMALL = 1 << 15
 """Bytes of a tensor that is read in one call, and written in one with its neighbours."""
 NEAR = 1 << 12
 """Bytes between two that are read along with them."""
-BATCH = 512
-"""Tensors of one job, if they are tiny."""
 
 
 class Tensor:
@@ -64,11 +63,18 @@ class Tensor:
     def splits(self) -> bool:
         """Whether any chunk can be made without those before it."""
         info = self.step.info
-        return not info.parts and canonical.is_addressable(info)
+        return self.step.way == MOVE or (not info.parts and canonical.is_addressable(info))
 
 
 Chunk = tuple[Tensor, int]
 """A tensor, and the number of one of its leaves."""
+
+
+def _chunks(tensors: Iterable[Tensor]) -> Iterator[tuple[Chunk, int]]:
+    for tensor in tensors:
+        if tensor.splits:
+            for number in range(len(tensor.leaves)):
+                yield (tensor, number), min(LEAF, tensor.slot.nbytes - number * LEAF)
 
 
 class Mover:
@@ -98,29 +104,22 @@ class Mover:
         run_jobs((partial(self._checksum, item) for item in tensors), self.jobs)
 
     def _work(self, tensors: Sequence[Tensor]) -> Iterator[Callable[[], None]]:
-        batch: list[Chunk] = []
-        room = LEAF
+        for batch in batches(_chunks(tensors), LEAF):
+            yield partial(self._move_batch, batch)
         streams: dict[object, list[Tensor]] = {}
         for tensor in tensors:
-            if tensor.step.way != MOVE and not tensor.splits:
+            if not tensor.splits:
                 data = tensor.step.info.data
                 raw = data.encoding == RAW or tensor.step.info.parts
                 key = id(tensor) if raw else data._replace(nbytes=0, within=0)
                 streams.setdefault(key, []).append(tensor)
-                continue
-            for number in range(len(tensor.leaves)):
-                batch.append((tensor, number))
-                room -= min(LEAF, tensor.slot.nbytes - number * LEAF)
-                if room <= 0 or len(batch) >= BATCH:
-                    yield partial(self._chunks, batch)
-                    batch, room = [], LEAF
-        yield partial(self._chunks, batch)
         for group in streams.values():
-            yield partial(self._stream, group)
+            source, info_of = group[0].source, attrgetter("step.info")
+            yield partial(read_stream, group, info_of, source, self._whole)
 
     # Chunks
 
-    def _chunks(self, batch: Iterable[Chunk]) -> None:
+    def _move_batch(self, batch: Iterable[Chunk]) -> None:
         done = 0
         row: list[Tensor] = []
         """Tiny tensors whose places adjoin."""
@@ -241,19 +240,6 @@ class Mover:
         return buffer[:size]
 
     # Streams
-
-    def _stream(self, group: Sequence[Tensor]) -> None:
-        """Tensors that can only be made in order; several of one stream are decoded once."""
-        from weightkit.values.streams import spooled
-
-        if len(group) == 1:
-            self._whole(group[0], None)
-            return
-        first = group[0]
-        end = max(item.step.info.data.within + item.step.info.data.nbytes for item in group)
-        with spooled(first.source, first.step.info, end) as held:
-            for tensor in group:
-                self._whole(tensor, held)
 
     def _whole(self, tensor: Tensor, held: Held | None) -> None:
         hasher, room, number = sha256(), LEAF, 0

@@ -10,9 +10,10 @@ from functools import reduce
 from operator import add
 
 from weightkit.analyses.digests import ALGORITHM, checkpoint_digest
+from weightkit.analyses.jobs import Tick, silent
 from weightkit.convert import losses
 from weightkit.convert.checking import check_file
-from weightkit.convert.moving import Mover, Tensor, Tick
+from weightkit.convert.moving import Mover, Tensor
 from weightkit.convert.out import Out
 from weightkit.convert.places import (
     Place,
@@ -40,7 +41,7 @@ class How:
     force: bool = False
     resume: bool = False
     jobs: int = 0
-    tick: Tick = lambda nbytes: None
+    tick: Tick = silent
 
 
 def run(plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = ()) -> Conversion:
