@@ -70,11 +70,15 @@ Chunk = tuple[Tensor, int]
 """A tensor, and the number of one of its leaves."""
 
 
-def _chunks(tensors: Iterable[Tensor]) -> Iterator[tuple[Chunk, int]]:
+def _chunks(tensors: Iterable[Tensor], apart: list[Tensor]) -> Iterator[tuple[Chunk, int]]:
+    """The chunks of tensors that can be cut, each with its size; the others are set ``apart``."""
     for tensor in tensors:
-        if tensor.splits:
-            for number in range(len(tensor.leaves)):
-                yield (tensor, number), min(LEAF, tensor.slot.nbytes - number * LEAF)
+        if not tensor.splits:
+            apart.append(tensor)
+            continue
+        nbytes = tensor.slot.nbytes
+        for number in range(len(tensor.leaves)):
+            yield (tensor, number), min(LEAF, nbytes - number * LEAF)
 
 
 class Mover:
@@ -104,15 +108,15 @@ class Mover:
         run_jobs((partial(self._checksum, item) for item in tensors), self.jobs)
 
     def _work(self, tensors: Sequence[Tensor]) -> Iterator[Callable[[], None]]:
-        for batch in batches(_chunks(tensors), LEAF):
+        apart: list[Tensor] = []
+        for batch in batches(_chunks(tensors, apart), LEAF):
             yield partial(self._move_batch, batch)
         streams: dict[object, list[Tensor]] = {}
-        for tensor in tensors:
-            if not tensor.splits:
-                data = tensor.step.info.data
-                raw = data.encoding == RAW or tensor.step.info.parts
-                key = id(tensor) if raw else data._replace(nbytes=0, within=0)
-                streams.setdefault(key, []).append(tensor)
+        for tensor in apart:
+            data = tensor.step.info.data
+            raw = data.encoding == RAW or tensor.step.info.parts
+            key = id(tensor) if raw else data._replace(nbytes=0, within=0)
+            streams.setdefault(key, []).append(tensor)
         for group in streams.values():
             source, info_of = group[0].source, attrgetter("step.info")
             yield partial(read_stream, group, info_of, source, self._whole)

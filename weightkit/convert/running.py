@@ -150,15 +150,19 @@ class _Making:
         finally:
             out.close()
         if self.how.verify:
+            self.note_digests(moved)
+            del moved  # make room
             check_file(beside, planned)
-            for tensor in moved:
-                digest, prefix = tensor.digest, self.prefixes[tensor.step.part]
-                for name in (tensor.step.name, *tensor.step.ties):
-                    self.digests[prefix + name] = digest
         if self.plan.folder:
             os.rename(beside, path)
             sync_folder(os.path.dirname(path))
             self.place.keep = True
+
+    def note_digests(self, moved: Sequence[Tensor]) -> None:
+        for tensor in moved:
+            digest, prefix = tensor.digest, self.prefixes[tensor.step.part]
+            for name in (tensor.step.name, *tensor.step.ties):
+                self.digests[prefix + name] = digest
 
     # Casts
 

@@ -57,11 +57,10 @@ def steps_of(
         group = shared.get(info.name, (info,))
         if group[0] is not info:
             continue  # it went with the first of them
-        named = [
-            (renamed(name), own)
-            for own in group
-            for name in (own.name, *recorded.get(own.name, ()))
-        ]
+        named = [(renamed(info.name), info)]
+        if len(group) > 1 or recorded:
+            names = ((own, name) for own in group for name in (own.name, *recorded.get(own.name, ())))
+            named = [(renamed(name), own) for own, name in names]
         for name, own in named:
             if name in seen:
                 message = f"{seen[name]!r} and {own.name!r} would both be called {name!r}"

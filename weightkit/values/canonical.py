@@ -123,8 +123,10 @@ def _gathered(info: TensorInfo, source: Reader, held: Held | None) -> Iterator[b
 def _turning(info: TensorInfo) -> Callable[[bytes], bytes] | None:
     if info.dtype.kind == "bool":
         return lambda held: held.translate(_TRUTH)
+    if info.byteorder != "big":
+        return None
     width = component_nbytes(info.dtype)
-    if info.byteorder != "big" or width == 1:
+    if width == 1:
         return None
     if width not in _WORDS:
         raise _unsupported(info, f"big-endian {info.dtype.name}")

@@ -55,7 +55,8 @@ class Tensors:
         self.reader = reader
         self.byteorder = byteorder
         self._seen: dict[Global, Rebuild | None] = {}
-        self._spreads: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[bool, int]] = {}
+        self._spreads: dict[tuple[int, int], _Spread] = {}
+        """By the identities of what stands for sizes and strides in the program."""
 
     def rebuild(self, call: Call) -> TensorInfo | None:
         """The tensor that ``call`` would make, or None if it makes something else.
@@ -82,13 +83,13 @@ class Tensors:
         """The view of a storage with ``size`` and ``stride`` in elements, ``offset`` likewise."""
         memory = self.storage(storage)
         dtype = dtype or memory.dtype
-        shape, strides = integers(size), integers(stride)
+        # A model has thousands of tensors and dozens of shapes, which the program keeps but once.
+        spread = self._spreads.get((id(size), id(stride)))
+        if spread is None:
+            spread = self._spreads[id(size), id(stride)] = _spread(size, stride)
+        shape, strides, span, _ = spread
         if type(offset) is not int or offset < 0:
             raise Malformed("a negative offset")
-        spread = self._spreads.get((shape, strides))
-        if spread is None:  # a model has thousands of tensors and dozens of shapes
-            spread = self._spreads[shape, strides] = _spread(shape, strides)
-        contiguous, span = spread
         start, nbytes = dtype.nbytes_of(offset), dtype.nbytes_of(span)
         if start + nbytes > memory.nbytes:
             raise OutsideStorage(
@@ -102,7 +103,7 @@ class Tensors:
         else:
             data = where._replace(within=where.within + start, nbytes=nbytes)
         return TensorInfo(
-            "", dtype, shape, data, self.byteorder, None if contiguous else strides, memory.key
+            "", dtype, shape, data, self.byteorder, strides, memory.key
         )
 
     def storage(self, node: Any) -> Storage:
@@ -147,23 +148,35 @@ def _unseen(_: Tensors, __: Call) -> None:
     return None
 
 
-def _spread(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[bool, int]:
-    """Whether the elements lie in row-major order without gaps, and how many they span."""
+class _Spread(NamedTuple):
+    """Where the elements of a view lie in its storage."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...] | None
+    """None if they lie in row-major order without gaps."""
+    span: int
+    """From the first to behind the last, in elements."""
+    made_from: tuple[Any, Any]
+    """Kept, so that no other object gets their identity."""
+
+
+def _spread(size: Any, stride: Any) -> _Spread:
+    shape, strides = integers(size), integers(stride)
     if len(shape) != len(strides):
         raise Malformed(f"{len(shape)} sizes, but {len(strides)} strides")
     if min((*shape, *strides), default=0) < 0:
         raise Malformed("a negative size or stride")
+    if 0 in shape:
+        return _Spread(shape, None, 0, (size, stride))
     expected = 1
     contiguous = True
     span = 1
-    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
-        if size == 0:
-            return True, 0
-        if size != 1:
-            contiguous = contiguous and stride == expected
-            span += (size - 1) * stride
-            expected *= size
-    return contiguous, span
+    for count, step in zip(reversed(shape), reversed(strides), strict=True):
+        if count != 1:
+            contiguous = contiguous and step == expected
+            span += (count - 1) * step
+            expected *= count
+    return _Spread(shape, None if contiguous else strides, span, (size, stride))
 
 
 def storage_key(pid: Any) -> str:
