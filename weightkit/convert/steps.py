@@ -59,7 +59,9 @@ def steps_of(
             continue  # it went with the first of them
         named = [(renamed(info.name), info)]
         if len(group) > 1 or recorded:
-            names = ((own, name) for own in group for name in (own.name, *recorded.get(own.name, ())))
+            names = (
+                (own, name) for own in group for name in (own.name, *recorded.get(own.name, ()))
+            )
             named = [(renamed(name), own) for own, name in names]
         for name, own in named:
             if name in seen:

@@ -75,7 +75,7 @@ Path = tuple[str, ...]
 
 
 class Collected(NamedTuple):
-    """What a walk found: tensors (still unnamed) with their paths, and plain values by name."""
+    """What a walk found: tensors with their paths (and named by them), and plain values by name."""
 
     tensors: list[tuple[Path, TensorInfo]]
     values: dict[str, Any]
@@ -187,8 +187,7 @@ class _Walk:
             self.faults.add(code, str(error), call.offset, tensor=name, opcode=call.opcode)
             return None
         if info is not None:
-            role = place.role or info.role
-            self.found.append((place.path, info._replace(role=role) if role else info))
+            self.keep(place, info)
             self.of_module |= place.module
             return None
         items = pair_items(call)
@@ -218,7 +217,13 @@ class _Walk:
     def persistent(self, place: _Place, node: Persistent) -> None:
         info = self.tensors.persistent(node)
         if info is not None:
-            self.found.append((place.path, info))
+            self.keep(place, info)
+
+    def keep(self, place: _Place, info: TensorInfo) -> None:
+        """Note a tensor, under its whole path, which is its name where no part of it is cut off."""
+        if place.role:
+            info = info._replace(role=place.role)
+        self.found.append((place.path, TensorInfo._make((".".join(place.path), *info[1:]))))
 
     def value(self, place: _Place, node: Any) -> None:
         """Keep a hyper-parameter; what modules and optimizers are set to is not the checkpoint's."""
@@ -287,13 +292,13 @@ def _named(
 ) -> Iterator[TensorInfo]:
     seen: set[str] = set()
     for path, info in tensors:
-        name = ".".join(path[cut:]) or "tensor"
+        name = (".".join(path[cut:]) if cut else info.name) or "tensor"
         if Unkept in map(type, path):
             faults.add("WK326", f"a name that is too long: {name}", start, tensor=name)
         if name in seen:
             faults.add("WK324", f"two tensors are named {name!r}", start, tensor=name)
         seen.add(name)
-        yield TensorInfo._make((name, *info[1:]))
+        yield info if info.name == name else info._replace(name=name)
 
 
 _Set = tuple[str, str, int, list[tuple[Path, TensorInfo]]]

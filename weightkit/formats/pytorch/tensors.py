@@ -102,9 +102,7 @@ class Tensors:
             data = Extent(where.file, where.offset + start, nbytes)
         else:
             data = where._replace(within=where.within + start, nbytes=nbytes)
-        return TensorInfo(
-            "", dtype, shape, data, self.byteorder, strides, memory.key
-        )
+        return TensorInfo("", dtype, shape, data, self.byteorder, strides, memory.key)
 
     def storage(self, node: Any) -> Storage:
         """The storage that a persistent id stands for."""
