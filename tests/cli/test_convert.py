@@ -41,6 +41,19 @@ def test_json_of_a_conversion(tmp_path: Path) -> None:
     assert len(found["casts"]) == 8
 
 
+def test_a_cast_is_identified_where_that_is_asked_for(tmp_path: Path) -> None:
+    target, receipt = str(tmp_path / "out.safetensors"), tmp_path / "receipt.json"
+    text = run("convert", STATE_DICT, target, "--dtype", "bf16")
+    assert "every tensor was read back" in text
+    assert "content id  not computed" in text
+    own = document("id", target)["id"]
+    text = run(
+        "convert", STATE_DICT, target, "--dtype", "bf16", "--force", "--receipt", str(receipt)
+    )
+    assert own in text
+    assert own in receipt.read_text()
+
+
 def test_json_of_a_plan(tmp_path: Path) -> None:
     target = tmp_path / "out.safetensors"
     found = document("convert", CHECKPOINT, str(target), "--dry-run", status=2)

@@ -35,11 +35,13 @@ CASES = {
 
 @pytest.mark.parametrize(("tensors", "bad", "wish"), CASES.values(), ids=CASES)
 @pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("identify", [True, False], ids=["identified", "only compared"])
 def test_other_bytes_than_were_written(
     tensors: dict[str, torch.Tensor],
     bad: str,
     wish: dict[str, object],
     jobs: int,
+    identify: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -69,7 +71,7 @@ def test_other_bytes_than_were_written(
     monkeypatch.setattr(Out, "write", spoiling_write)
     monkeypatch.setattr(Out, "send", spoiling_send)
     with pytest.raises(VerifyError) as caught:
-        convert(source, target, Wish(**wish), How(jobs=jobs))
+        convert(source, target, Wish(**wish), How(jobs=jobs, identify=identify))
     assert (caught.value.code, caught.value.tensor) == ("WK670", bad)
     assert caught.value.offset is not None
     assert caught.value.offset <= spoilt

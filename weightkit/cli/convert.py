@@ -169,6 +169,7 @@ def command(
         with progress("convert", output.quiet) as display:
             how = How(
                 verify=not asked["no_verify"],
+                identify=output.json or bool(receipt),
                 force=asked["force"],
                 resume=asked["resume"],
                 jobs=jobs,

@@ -82,11 +82,15 @@ def _chunks(tensors: Iterable[Tensor], apart: list[Tensor]) -> Iterator[tuple[Ch
 
 
 class Mover:
-    """Writes the tensors of one file. ``verify`` reads each chunk back at once."""
+    """Writes the tensors of one file.
 
-    def __init__(self, out: Out, *, verify: bool, jobs: int, tick: Tick) -> None:
+    ``verify`` reads each chunk back at once, and compares it; ``digests`` hashes it too.
+    """
+
+    def __init__(self, out: Out, *, verify: bool, digests: bool, jobs: int, tick: Tick) -> None:
         self.out = out
         self.verify = verify
+        self.digests = verify and digests
         self.jobs = jobs
         self.tick = tick
         self._own = threading.local()
@@ -148,10 +152,10 @@ class Mover:
         begin = tensor.step.info.data.offset + start
         self.out.send(tensor.source, begin, nbytes, tensor.slot.offset + start)
         if self.verify:
-            tensor.leaves[number] = self._compared(tensor, begin, start, nbytes)
+            tensor.leaves[number] = self._compare(tensor, begin, start, nbytes)
 
-    def _compared(self, tensor: Tensor, begin: int, start: int, nbytes: int) -> bytes:
-        """The digest of a chunk of the source, whose copy is the same byte for byte."""
+    def _compare(self, tensor: Tensor, begin: int, start: int, nbytes: int) -> bytes:
+        """Hold a chunk against the source's, byte for byte, and give its digest (if asked for)."""
         hasher = sha256()
         source, path = tensor.source.fileno(), tensor.source.path
         mine, theirs = self._buffers()
@@ -164,7 +168,8 @@ class Mover:
             self.out.read_into(memoryview(theirs), at + done)
             if mine != theirs:
                 raise self._differs(tensor, at + done)
-            hasher.update(mine)
+            if self.digests:
+                hasher.update(mine)
         return hasher.digest()
 
     def _move_row(self, row: Sequence[Tensor]) -> None:
@@ -182,7 +187,8 @@ class Mover:
             at = item.slot.offset - start
             if not same and back[at : at + len(piece)] != piece:
                 raise self._differs(item, item.slot.offset)
-            item.leaves[0] = sha256(piece).digest()
+            if self.digests:
+                item.leaves[0] = sha256(piece).digest()
 
     def _buffers(self) -> tuple[bytearray, bytearray]:
         if not hasattr(self._own, "buffers"):
@@ -196,7 +202,7 @@ class Mover:
         for piece in self._pieces(tensor, start, nbytes):
             self._put(tensor, at, piece)
             at += len(piece)
-            if self.verify:
+            if self.digests:
                 hasher.update(piece)
         tensor.leaves[number] = hasher.digest()
 
@@ -254,7 +260,7 @@ class Mover:
             self._put(tensor, at, piece)
             at += len(piece)
             left = memoryview(piece)
-            while left and self.verify:
+            while left and self.digests:
                 if not room:
                     tensor.leaves[number] = hasher.digest()
                     hasher, room, number = sha256(), LEAF, number + 1

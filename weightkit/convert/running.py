@@ -29,7 +29,7 @@ from weightkit.convert.places import (
 from weightkit.convert.planning import checkpoints
 from weightkit.errors import AccessError, PlanError, VerifyError
 from weightkit.opening import Checkpoint
-from weightkit.plans import CastLoss, Conversion, Plan, PlannedFile, Written
+from weightkit.plans import CAST, CastLoss, Conversion, Plan, PlannedFile, Written
 from weightkit.source import Source, os_errors
 
 
@@ -38,6 +38,9 @@ class How:
     """How a plan is carried out, as opposed to what it makes."""
 
     verify: bool = True
+    identify: bool = True
+    """Whether to compute the target's content id as well, if anything is cast. Of bytes that are only
+    moved it is a by-product of verifying them; of casts it is a third of the work."""
     force: bool = False
     resume: bool = False
     jobs: int = 0
@@ -111,6 +114,8 @@ class _Making:
         many = len(self.parts) > 1
         self.prefixes = [f"{part.name}/" if part.name and many else "" for part in self.parts]
         """What the content id of the target has in front of the names of each part's tensors."""
+        cast = any(step.way == CAST for file in plan.files for step in file.steps)
+        self.digesting = how.verify and (how.identify or not cast)
         self.digests: dict[str, bytes] = {}
         self.casts: list[CastLoss] = []
 
@@ -136,7 +141,13 @@ class _Making:
         ]
         out = Out(beside, layout.size, (lambda _: None) if self.plan.folder else self.place.hold)
         try:
-            mover = Mover(out, verify=self.how.verify, jobs=self.how.jobs, tick=self.how.tick)
+            mover = Mover(
+                out,
+                verify=self.how.verify,
+                digests=self.digesting,
+                jobs=self.how.jobs,
+                tick=self.how.tick,
+            )
             mover.write(moved)
             self.note_casts(moved)
             sums: list[int] = []
@@ -149,9 +160,10 @@ class _Making:
             out.sync()
         finally:
             out.close()
-        if self.how.verify:
+        if self.digesting:
             self.note_digests(moved)
-            del moved  # make room
+        del moved  # make room
+        if self.how.verify:
             check_file(beside, planned)
         if self.plan.folder:
             os.rename(beside, path)
@@ -235,7 +247,7 @@ class _Making:
         complete = len(self.digests) == sum(
             1 + len(step.ties) for file in self.plan.files for step in file.steps
         )
-        known = self.how.verify and complete
+        known = self.digesting and complete
         listed = sorted(self.digests.items())  # by code points, as their UTF-8 sorts
         return Conversion(
             self.plan,

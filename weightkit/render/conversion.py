@@ -231,6 +231,8 @@ def _outcome(report: Conversion) -> Iterator[tuple[str, Cell]]:
     yield "verified", f"every tensor was read back and is the same{casts}"
     if report.content_id:
         yield "content id", Text(f"{report.algorithm}:{report.content_id}", "name")
+    elif report.casts:
+        yield "content id", "not computed; weightkit id, --json and --receipt do"
     if report.receipt:
         yield "receipt", report.receipt
 
