@@ -80,12 +80,14 @@ def _index(files: Sequence[PlannedFile]) -> str:
 def _target_tensors(steps: Sequence[Step], target: Target) -> tuple[TensorInfo, ...]:
     """The tensors of a target file as its writer sees them: all steps, then the tied names."""
     by_storage = target.ties == TIED_BY_STORAGE
+    # Where they will lie is the writer's to say, who is told how many bytes there are of each.
+    extents = {nbytes: Extent(0, 0, nbytes) for nbytes in {step.nbytes for step in steps}}
     found = [
         TensorInfo(
             step.name,
             step.dtype,
             step.shape,
-            Extent(0, number, step.nbytes),
+            extents[step.nbytes],
             "little",
             None,
             str(number) if by_storage else "",
