@@ -25,6 +25,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "xz": lzma.compress,
     "lzma": lambda plain: lzma.compress(plain, lzma.FORMAT_ALONE),
     "zlib": zlib.compress,
+    "zfile": lambda plain: b"ZF" + hex(len(plain)).encode().ljust(19) + zlib.compress(plain),
 }
 
 
@@ -56,6 +57,15 @@ def test_other_heads_are_not(head: bytes) -> None:
 def test_streams_are_joined(kind: str) -> None:
     packed = PACKERS[kind](PLAIN)
     assert unpack(packed + packed) == (PLAIN + PLAIN, [])
+
+
+def test_zeros_between_streams_are_passed_over_where_the_readers_do() -> None:
+    """``_GzipReader._read_eof`` of Python's gzip; lzma's and bz2's readers end there."""
+    packed = gzip.compress(PLAIN)
+    assert unpack(packed + bytes(100) + packed) == (PLAIN + PLAIN, [])
+    assert gzip.decompress(packed + bytes(100) + packed) == PLAIN + PLAIN
+    packed = bz2.compress(PLAIN)
+    assert unpack(packed + bytes(100) + packed) == (PLAIN, ["WK440"])
 
 
 @pytest.mark.parametrize("kind", PACKERS)

@@ -157,7 +157,8 @@ class Program:
     ``root`` is what it would return; ``stopped`` is why reading ended before STOP ("" if it did
     not) and ``stop_code`` the rule for that; ``faults`` are oddities that do not end it, as
     (code, offset, message). ``start`` and ``end`` are offsets in the source. ``others`` are what other
-    readers would run: one that keeps to frames which are wrong, one that knows of no inline data.
+    readers would run: one that keeps to frames which are wrong, one that knows of no inline data,
+    one that starts again behind the end.
     """
 
     __slots__ = (
@@ -197,5 +198,5 @@ class Program:
         self.memory = 0
         """Bytes that its objects take, by estimate."""
         self.reading = ""
-        """Of one of the ``others``: framed, or flat (foreign bytes taken for opcodes)."""
+        """Of one of the ``others``: framed, flat (foreign bytes taken for opcodes), or stray."""
         self.others: tuple[Program, ...] = ()

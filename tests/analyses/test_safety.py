@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _compat_pickle
+import gzip
 import io
 import pickle
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -109,6 +111,95 @@ def test_an_attack_in_every_container() -> None:
     legacy = b"".join(pickle.dumps(item, 2) for item in (0x1950A86A20F9469CFC6C, 1001, {}))
     assert judged(out.getvalue()) == "unsafe"
     assert judged(legacy + stream + pickle.dumps([], 2)) == "unsafe"
+
+
+def zip_of(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for member, content in members.items():
+            file.writestr(f"m/{member.replace('_', '.')}", content)
+    return out.getvalue()
+
+
+def tar_of(*members: tuple[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as file:
+        for member, content in members:
+            info = tarfile.TarInfo(member)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+HARMLESS = proto(2) + EMPTY_DICT + STOP
+STARTS: dict[str, bytes] = {
+    # how a pickle begins: modelaudit tests, follow-on streams behind a separator
+    "a protocol mark": called("os.system"),
+    "a name": call("os.system", CMD) + STOP,
+    "two texts": b"\x8c\2os\x94\x8c\6system\x94\x93" + tuple_of(CMD) + REDUCE + STOP,
+}
+BEFORE: dict[str, bytes] = {
+    "a pickle and zeros": HARMLESS + bytes(50),
+    "a pickle and a line": HARMLESS + b"\nseparator\n",
+    "256 pickles": HARMLESS * 300,
+    "a torch archive": zip_of(data_pkl=HARMLESS, version=b"3\n"),
+    "an archive whose pickle goes on": b"",
+    "a gzip": gzip.compress(HARMLESS) + b"x",
+    "a tar": tar_of(("a.txt", b"a")) + bytes(100),
+    "a safetensors header": b"\2\0\0\0\0\0\0\0{}",
+    "a legacy checkpoint": b"".join(
+        pickle.dumps(item, 2) for item in (0x1950A86A20F9469CFC6C, 1001, {}, {}, [])
+    ),
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("before", BEFORE)
+def test_a_pickle_behind_the_end(before: str, start: str) -> None:
+    stray = STARTS[start]
+    file = BEFORE[before] + stray
+    if not BEFORE[before]:
+        file = zip_of(data_pkl=HARMLESS + b"  " + stray, version=b"3\n")
+    assert "WK801" in codes(file)
+    assert judged(file) == "unsafe"
+    assert "WK801" not in codes(BEFORE[before] + b"\nmusic\nos\nsystem\n" + bytes(9))
+
+
+def test_strays_are_looked_for_in_bounded_time() -> None:
+    for filling in (
+        b"c",
+        b"\n",
+        b"\na",
+        b"\x8c",
+        b"\x8c\1a",
+        b"\x80\2",
+        b"cos\nsystem\n",
+        b"\x80\2](",
+    ):
+        start = time.process_time()
+        scanned(HARMLESS + b"-" + filling * (1 << 20))
+        assert time.process_time() - start < 2
+
+
+TABLES = [("storages", proto(2) + b"K\0." + proto(2) + b"]."), ("tensors", proto(2) + b"K\0.")]
+EVIL = called("os.system", 2)
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("pickle", EVIL), *TABLES, ("./pickle", HARMLESS)],
+        [("pickle", EVIL), *TABLES, ("pickle", HARMLESS)],
+        [("sys_info", EVIL), *TABLES, ("pickle", HARMLESS)],
+        [("more.pkl", EVIL), *TABLES, ("pickle", HARMLESS)],
+        [TABLES[0], ("tensors", proto(2) + b"\x88." + EVIL), ("pickle", HARMLESS)],
+        [("storages", proto(2) + b"N."), ("tensors", EVIL), ("pickle", HARMLESS)],
+    ],
+)
+def test_the_oldest_format_is_judged_whole(members: list[tuple[str, bytes]]) -> None:
+    """``legacy_load`` goes by exact names, and takes a bool for a count."""
+    assert judged(tar_of(*members)) == "unsafe"
+    assert judged(tar_of(*TABLES, ("pickle", HARMLESS), ("sys_info", HARMLESS))) == "safe"
 
 
 def module_class(path: str) -> bytes:

@@ -40,6 +40,12 @@ _MAKES = frozenset(["NEWOBJ", "NEWOBJ_EX"])
 _FILLS = frozenset(["APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"])
 
 
+_BY_CHANCE = {"flat": ("WK801", "WK802"), "stray": ("WK801",)}
+"""Readings of bytes that may be no pickle at all: they make odd calls by chance, not dangerous ones.
+
+In a list of words two lines may even name something, so of strays only a call counts.
+"""
+
 _WITH_STATE = ("torch._tensor._rebuild_from_type", "torch._utils._rebuild_parameter_with_state")
 """They set the attributes that their fourth argument names."""
 
@@ -86,8 +92,8 @@ def judge(program: Program, reader: Reader | None, nesting: int = 0) -> Iterator
         judgement = _Judgement(reading, reader, nesting)
         judgement.run()
         found = [item for item in judgement.faults.all() if item not in said]
-        if reading.reading == "flat":  # foreign bytes make odd calls by chance, dangerous ones not
-            found = [item for item in found if item.code in ("WK801", "WK802")]
+        if reading.reading in _BY_CHANCE:
+            found = [item for item in found if item.code in _BY_CHANCE[reading.reading]]
         yield from found
         said.update(found)
 

@@ -1,4 +1,4 @@
-"""Compressed files: gzip, bz2, xz, lzma, zlib and, with its extra, lz4.
+"""Compressed files: gzip, bz2, xz, lzma, zlib, joblib's own zfile and, with its extra, lz4.
 
 A file may hold several streams one after another, which their readers join.
 """
@@ -26,6 +26,7 @@ MAGIC: list[tuple[str, tuple[bytes, ...]]] = [
     ("lzma", (b"\x5d\0\0",)),
     ("zlib", (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")),
     ("lz4", (b"\x04\x22\x4d\x18",)),
+    ("zfile", (b"ZF0x",)),
 ]
 """What the kinds start with. joblib goes by the same, but for bz2 and lzma by fewer bytes."""
 
@@ -51,6 +52,25 @@ def _lzma(form: str) -> Decoder:
     import lzma
 
     return lzma.LZMADecompressor(getattr(lzma, form), memlimit=_XZ_MEMORY)
+
+
+class _ZFile(Zlib):
+    """A zlib stream behind ``ZF`` and its size in hex, as joblib wrote before 0.10 and still reads.
+
+    Source: ``read_zfile`` of ``joblib/numpy_pickle_compat.py``, joblib 1.5.
+    """
+
+    HEAD = 2 + len(hex(1 << 64))
+
+    def __init__(self) -> None:
+        super().__init__(15)
+        self._begun = False
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        if not self._begun:
+            self._begun = True
+            data = data[self.HEAD :].removeprefix(b" ")
+        return super().decompress(data, max_length)
 
 
 class _Lz4:
@@ -91,6 +111,7 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "xz": lambda: _lzma("FORMAT_XZ"),
     "lzma": lambda: _lzma("FORMAT_ALONE"),
     "lz4": _Lz4,
+    "zfile": _ZFile,
 }
 
 
@@ -114,10 +135,23 @@ def decompress(source: Reader, kind: str, budget: Budget, faults: Faults) -> Buf
         for problem in result.problems:
             faults.add(problem.code, problem.message, problem.offset)
         at = result.used
+        if kind == "gzip":
+            at = _past_zeros(source, at)
         if room < 0 or result.problems or at >= source.size or not _more(source, at, kind):
             break
     _check_rest(source, at, room < 0 or bool(result.problems), faults)
     return Buffer(b"".join(content), source.path, source.entry)
+
+
+def _past_zeros(source: Reader, start: int) -> int:
+    """Where another stream may begin: gzip's readers pass over zeros between streams."""
+    at = start
+    for piece in source.chunks(start, source.size - start):
+        rest = piece.lstrip(b"\0")
+        if rest:
+            return at + len(piece) - len(rest)
+        at += len(piece)
+    return start
 
 
 def _more(source: Reader, at: int, kind: str) -> bool:

@@ -44,6 +44,9 @@ CONCATENATED = ".distcp"
 """One torch archive after another: torch.distributed.checkpoint reads each by its place in .metadata."""
 _SEAMS = {"WK404", "WK409", "WK412"}
 
+TAILS = frozenset(["WK133", "WK234", "WK413", "WK440"])
+"""Codes of bytes behind the end of what was read; their offset is where those bytes start."""
+
 Look = Callable[[Reader, bytes], tuple[str, Examination] | None]
 """Asked about content that no room accepts, with its first bytes: what it is, and what is in it."""
 
@@ -129,7 +132,7 @@ class _Examiner:
             faults.add("WK006", f"the content is {names} at once", 0)
         if expected and main.index is not None and main.index.format not in (expected, "pickle"):
             faults.add("WK005", f"named like {expected}, but its content is {main.format}")
-        parts = (*main.parts, *others)
+        parts = (*main.parts, *others, *_tails(source, main))
         whole = main.examination
         whole = Examination(whole.index, whole.programs, (*whole.faults, *faults.all()))
         return Examined(name, main.format, whole, parts)
@@ -259,11 +262,15 @@ class _Examiner:
         except FormatError as error:
             faults.add(error.code, error.message, error.offset)
             return Examined(name, "tar", Examination(None, (), faults.all()))
-        readers = dict(self.tar_readers(archive, faults))
-        if pytorch.accepts_tar(set(readers)):
-            return Examined(name, "pytorch", pytorch.examine_tar(source, readers, faults))
-        parts = self.inside(iter(readers.values()))
-        return Examined(name, "tar", Examination(None, (), faults.all()), parts)
+        readers = list(self.tar_readers(archive, faults))
+        named = _by_name(readers)
+        if not pytorch.accepts_tar(set(named)):
+            parts = self.inside(reader for _, reader in readers)
+            return Examined(name, "tar", Examination(None, (), faults.all()), parts)
+        read = [named[member] for member in pytorch.TAR_MEMBERS]
+        others = self.inside(reader for _, reader in readers if reader not in read)
+        found = pytorch.examine_tar(source, named, faults)
+        return Examined(name, "pytorch", found, tuple(part for part in others if part.format))
 
     def tar_readers(self, archive: Tar, faults: Faults) -> Iterator[tuple[str, Reader]]:
         for member in archive.members:
@@ -272,7 +279,7 @@ class _Examiner:
             if not self.budget.member():
                 faults.add("WK002", "too many members to examine", member.header_offset)
                 return
-            yield member.name.removeprefix("./"), archive.reader(member)
+            yield member.name, archive.reader(member)
 
     def sevenzipped(self, source: Reader) -> Examined:
         """A 7z archive: a folder of files, as far as it can be unpacked."""
@@ -319,6 +326,24 @@ class _Examiner:
         faults = Faults(reader.path, reader.entry)
         faults.add("WK002", "containers nested too deeply", 0)
         return Examined(reader.entry, "", Examination(None, (), faults.all()))
+
+
+def _tails(source: Reader, main: Examined) -> Iterator[Examined]:
+    """Pickles in the bytes that follow what the room or the container has read."""
+    for fault in main.examination.faults:
+        if fault.code in TAILS and fault.entry == source.entry and fault.offset is not None:
+            from weightkit.formats.pytorch import strays
+
+            programs = strays(source, fault.offset)
+            if programs:
+                yield Examined(main.name, "pytorch", Examination(None, programs))
+
+
+def _by_name(readers: Iterable[tuple[str, Reader]]) -> dict[str, Reader]:
+    """The member that counts for each name: the last; one that is spelt ``./name`` if there is no other."""
+    exact = dict(readers)
+    loose = {name.removeprefix("./"): reader for name, reader in exact.items()}
+    return {**loose, **exact}
 
 
 def _expected(fault: Finding) -> Finding:

@@ -8,7 +8,9 @@ object to ``objects``, which finds the state dicts, and each tensor's call to ``
 from __future__ import annotations
 
 from weightkit.findings import Examination
+from weightkit.formats.pytorch.strays import strays
 from weightkit.formats.pytorch.streams import examine_stream, is_pickle
+from weightkit.formats.pytorch.tarred import MEMBERS as TAR_MEMBERS
 from weightkit.formats.pytorch.tarred import accepts_tar, examine_tar
 from weightkit.formats.pytorch.zipped import (
     accepts_zip,
@@ -23,6 +25,7 @@ from weightkit.source import Reader
 __all__ = [
     "NAME",
     "SUFFIXES",
+    "TAR_MEMBERS",
     "accepts",
     "accepts_tar",
     "accepts_zip",
@@ -33,6 +36,7 @@ __all__ = [
     "explains",
     "is_code",
     "others",
+    "strays",
 ]
 
 NAME = "pytorch"

@@ -17,6 +17,7 @@ from weightkit.formats.pytorch.arrays import array_dtype
 from weightkit.formats.pytorch.objects import collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.storages import declared, locate
+from weightkit.formats.pytorch.strays import strays
 from weightkit.formats.pytorch.tensors import Malformed, Tensors
 from weightkit.formats.pytorch.values import integers, name_of, pairs_of, text_of
 from weightkit.formats.pytorch.zipped import note_stream
@@ -157,6 +158,7 @@ def _records(
     if cursor.remaining:
         message = f"{cursor.remaining} bytes follow the last storage"
         faults.add("WK310", message, cursor.position)
+        keys.others += strays(source, cursor.position)
     return found
 
 

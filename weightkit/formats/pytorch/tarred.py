@@ -17,6 +17,7 @@ from weightkit.errors import FormatError
 from weightkit.findings import Examination
 from weightkit.formats.pytorch.objects import collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
+from weightkit.formats.pytorch.strays import strays
 from weightkit.formats.pytorch.tensors import Malformed, Storage, Tensors, storage_dtype
 from weightkit.formats.pytorch.zipped import note_stream
 from weightkit.machine import LIMITS, read_program
@@ -42,8 +43,10 @@ def examine_tar(source: Reader, members: Mapping[str, Reader], faults: Faults) -
         old.read_tensors()
     except FormatError as error:
         faults.add(error.code, error.message, error.offset, entry=error.entry)
+        old.search()
     except (Malformed, TypeError, ValueError, IndexError, KeyError) as error:
         faults.add("WK323", f"the old tar's tables: {error}", 0)
+        old.search()
     reader = members["pickle"]
     program = old.read(reader, 0)
     note_stream(program, reader, faults)
@@ -83,6 +86,11 @@ class _OldTar(Tensors):
         self.limits = self.limits.less([program])
         self.programs.append(program)
         return program
+
+    def search(self) -> None:
+        """Look for the pickles of tables that cannot be followed; torch takes more for a count or key."""
+        for name in ("storages", "tensors"):
+            self.programs.extend(strays(self.members[name], 0))
 
     def value(self, reader: Reader, cursor: Cursor) -> Any:
         """The object of the pickle at the cursor, which moves behind it."""

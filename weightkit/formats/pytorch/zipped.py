@@ -18,6 +18,7 @@ from weightkit.findings import Examination
 from weightkit.formats.pytorch.objects import Collected, collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.storages import are_whole, locate
+from weightkit.formats.pytorch.strays import strays
 from weightkit.formats.pytorch.tensors import Tensors
 from weightkit.machine import LIMITS, read_program
 from weightkit.programs import Program
@@ -237,6 +238,7 @@ def note_stream(program: Program, reader: Reader, faults: Faults) -> None:
     elif program.end < reader.size:
         left = reader.size - program.end
         faults.add("WK310", f"{left} bytes follow the pickle", program.end, **where)
+        program.others += strays(program.reader, program.end)
 
 
 _CLASS = re.compile(

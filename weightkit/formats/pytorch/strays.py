@@ -1,0 +1,62 @@
+"""Pickles in bytes that nothing explains, behind the end of what a file is read as.
+
+The loader that the file is made for stops before them. But a program that seeks to them runs them,
+and nobody else has a use for them there. Behind a pickle that breaks off nothing is looked for: what
+loads it fails there, and a text about attacks would be taken for one.
+They are looked for by how pickles begin, so what is found may be chance: only a dangerous call
+counts, which chance does not make (``judge``).
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+
+from weightkit.machine import Limits, read_program
+from weightkit.programs import Program
+from weightkit.source import Reader
+
+WINDOW = 1 << 20
+"""Bytes that are searched."""
+MOST = 200
+"""Places that look like a beginning."""
+STRAY_LIMITS = Limits(opcodes=200_000, memory=32 << 20)
+"""Of all of them together."""
+
+_MARK = re.compile(
+    rb"\x80[\x00-\x05]"
+    rb"|\x8c[\x01-\x3f][A-Za-z_][\w.]{0,62}\x94?\x8c[\x01-\x3f][A-Za-z_][\w.]{0,62}\x94?\x93",
+    re.ASCII | re.DOTALL,
+)
+"""A protocol mark; or two texts that make a name, where it was left out."""
+_LINE = re.compile(rb"\n[A-Za-z_][\w.]{0,62}\n", re.ASCII)
+_LINE_BEFORE = re.compile(rb"c[A-Za-z_][\w.]{0,62}\Z", re.ASCII)
+"""The second line of a GLOBAL, and its first: protocol 0 has no mark."""
+
+
+def strays(source: Reader, start: int) -> tuple[Program, ...]:
+    """The programs from ``start`` on that import something; ``reading`` says that they are strays."""
+    found: list[Program] = []
+    limits, end = STRAY_LIMITS, start
+    for offset in _beginnings(source.peek(start, WINDOW)):
+        place = start + offset
+        if place < end:
+            continue  # inside one that was read
+        program = read_program(source, place, limits=limits)
+        limits = limits.less([program, *program.others])
+        if program.globals:
+            end = program.end
+            program.reading = "stray"
+            found.append(program)
+    return tuple(found)
+
+
+def _beginnings(held: bytes) -> list[int]:
+    """Offsets where a pickle may begin, in their order."""
+    marks = [match.start() for match in islice(_MARK.finditer(held), MOST)]
+    for match in islice(_LINE.finditer(held), MOST):
+        at = match.start()
+        line = _LINE_BEFORE.search(held, max(0, at - 64), at)
+        if line is not None:
+            marks.append(line.start())
+    return sorted(marks)
