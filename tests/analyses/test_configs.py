@@ -109,6 +109,7 @@ NAMED: list[tuple[str, Any, str]] = [
     ),
     ("h.yaml", "a: !new:mine.Model {}\n", "WK911"),
     ("h.yaml", "a: !include:other.yaml\n", "WK913"),
+    ("h.yaml", "a: !!javax.script.ScriptEngineManager []\n", "WK913"),
     ("schema.json", {"__class__": "C", "__module__": "mine", "__loader__": "ObjectNode"}, "WK911"),
     (
         "MANIFEST.json",
@@ -147,6 +148,9 @@ DANGEROUS: list[tuple[str, Any]] = [
     ("c.yaml", "a: !!python/object/new:subprocess.Popen [[id]]\n"),
     ("h.yaml", "a: !apply:os.system [id]\n"),
     ("c.yaml", "class_path: os.system\ninit_args: {command: id}\n"),
+    ("c.yaml", "class_path: os.system\n"),
+    ("c.yaml", "? !!python/object/apply:os.system [id]\n: 1\n"),
+    ("c.yaml", "a:\n  ? [!!python/object/apply:os.system [id]]\n  : 1\n"),
     ("j.json", {"py/object": "subprocess.Popen", "py/reduce": [{"py/type": "subprocess.Popen"}]}),
     ("schema.json", {"__class__": "system", "__module__": "os", "__loader__": "FunctionNode"}),
     # CVE-2025-54412: the node shows one function and calls another

@@ -52,6 +52,8 @@ ORDINARY = [
         "config": {"layers": [layer("InputLayer")], "input_layers": [["a", 0, 0]]},
     },
     {"class_name": "__tensor__", "config": {"value": [1], "dtype": "float32"}},
+    model(layer("Dense", {"name": "get_file", "doc": "call keras.utils.get_file first"})),
+    model(layer("Dense", module="keras.layers", registered_name="Dense")),
 ]
 
 
@@ -94,6 +96,20 @@ FAULTY: list[tuple[dict[str, Any], str, str]] = [
     (layer("TFOpLambda", {"function": "io.read_file"}), "WK922", "danger"),
     (layer("TensorFlowOpLayer", {"node_def": '{"op": "PyFunc"}'}), "WK922", "danger"),
     (layer("JaxLayer", {"call_fn": "f"}), "WK923", "warning"),
+    # modelaudit test_keras_zip_scanner: functions and modules named in arguments
+    (
+        layer("Dense", {"fn": "get_file", "url": "https://x/y"}, module="keras.utils"),
+        "WK922",
+        "warning",
+    ),
+    (
+        layer("Dense", {"a": {"b": "keras.config.enable_unsafe_deserialization"}}),
+        "WK922",
+        "warning",
+    ),
+    (layer("Dense", {"fn_module": "subprocess"}), "WK921", "danger"),
+    (layer("Dense", {"units": 1}, module="builtins"), "WK923", "warning"),
+    (layer("Dense", registered_name="custom_package.CustomDense"), "WK923", "warning"),
 ]
 
 

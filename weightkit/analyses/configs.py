@@ -14,7 +14,7 @@ from typing import Any
 
 from weightkit.analyses import templates
 from weightkit.analyses.documents import Place, Tagged, of, pairs, walk
-from weightkit.analyses.keras import is_object, judge_keras
+from weightkit.analyses.keras import is_named, is_object, judge_keras
 from weightkit.analyses.targets import TARGET_KEYS, danger_of, shown, targets
 from weightkit.findings import Finding
 from weightkit.rules import Faults
@@ -37,11 +37,14 @@ def judge_document(document: Any, path: str, entry: str = "") -> tuple[Finding, 
     """Everything that a config would make its loaders do."""
     judgement = _Judgement(path, entry)
     built: list[Place] = []
+    named: list[Place] = []
     for place in walk(document):
         judgement.judge(place)
         if is_object(place.value):
             built.append(place)
-    judgement.keras(built)
+        elif type(place.value) is str and is_named(place):
+            named.append(place)
+    judgement.keras(built, named)
     return judgement.faults.all()
 
 
@@ -244,8 +247,8 @@ class _Judgement:
 
     # Keras
 
-    def keras(self, built: list[Place]) -> None:
-        for place, fault in judge_keras(built):
+    def keras(self, built: list[Place], named: list[Place]) -> None:
+        for place, fault in judge_keras(built, named):
             where: dict[str, Any] = {"severity": fault.severity} if fault.severity else {}
             self.faults.add(
                 fault.code,

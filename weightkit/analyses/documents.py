@@ -143,7 +143,10 @@ def read_yaml(text: str) -> Iterator[Any]:
         raise Malformed(f"not YAML: {reason}") from error
 
 
-_PLAIN = re.compile(r"^(tag:yaml\.org,2002:(?!python/)|!$)")
+_PLAIN = re.compile(
+    r"(tag:yaml\.org,2002:(null|bool|int|float|str|binary|timestamp|omap|pairs|set|seq|map|merge|value|yaml)|!)$"
+)
+"""YAML's own tags. Others of the same prefix are classes: of Python, in SnakeYAML of Java."""
 
 
 class _Composer:
@@ -195,6 +198,8 @@ class _Composer:
             return
         for key, value in zip(flat[::2], flat[1::2], strict=False):
             name = key if isinstance(key, str) else _key(key)
+            if name is not key:
+                made.others.append((name, key))  # it is built like any other value
             if name in made:
                 made.others.append((name, made[name]))
             made[name] = value

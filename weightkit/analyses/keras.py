@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from weightkit.analyses.documents import Place, of
 from weightkit.analyses.keras_names import CLASSES, PACKAGES, READING, RELATED, SPECIAL, VOCABULARY
 from weightkit.analyses.targets import danger_of, shown
+from weightkit.text import words
 
 MAX_CODE = 1 << 16
 """Characters of a marshalled function that are looked at."""
@@ -33,13 +34,46 @@ class KerasFault(NamedTuple):
     severity: str = ""
 
 
-def judge_keras(nodes: list[Place]) -> Iterator[tuple[Place, KerasFault]]:
-    """What the objects of a document would do (see :func:`is_object`), if Keras builds them."""
+def judge_keras(nodes: list[Place], named: list[Place]) -> Iterator[tuple[Place, KerasFault]]:
+    """What the objects of a document would do (see :func:`is_object`), if Keras builds them.
+
+    ``named`` are the texts in it that name something which acts (see :func:`is_named`).
+    """
     if not any(_is_keras(place.value) for place in nodes):
         return
     for place in nodes:
         for fault in _judge(place.value):
             yield place, fault
+    for place in named:
+        yield from ((place, fault) for fault in _named(place.key, place.value))
+
+
+def is_named(place: Place) -> bool:
+    """Whether a text may name a function that acts, or a module that does."""
+    text = place.value
+    if len(text) > MAX_NAME or not text.replace(".", "_").isidentifier():
+        return False
+    return text.rpartition(".")[2] in READING or place.key in _MODULE_KEYS
+
+
+MAX_NAME = 200
+_FUNCTION_KEYS = words("fn function fn_name function_name callable func loader")
+_MODULE_KEYS = words("fn_module function_module")
+
+
+def _named(key: str, text: str) -> Iterator[KerasFault]:
+    """A function of Keras that reaches out, or a module that does, in an argument of a layer.
+
+    Keras 3 before 3.9 took modules and functions from there (CVE-2025-1550, CVE-2025-8747).
+    """
+    last = text.rpartition(".")[2]
+    if key in _MODULE_KEYS:
+        found = danger_of(f"{text}.x")
+        if found is not None:
+            message = f"names the module {text} ({found.kind})"
+            yield KerasFault("WK921", message, text, "", found.effect)
+    elif _package(text) in PACKAGES or (key in _FUNCTION_KEYS and text == last):
+        yield KerasFault("WK922", f"names {text}", text, "", READING[last], "warning")
 
 
 def is_object(node: Any) -> bool:
@@ -80,13 +114,17 @@ def _module(node: dict[str, Any], name: str) -> Iterator[KerasFault]:
         yield from _imported(str(module), name, node)
     registered = [item for item in of(node, "registered_name") if isinstance(item, str)]
     custom = [item for item in (name, *registered) if ">" in item]
-    known = name in CLASSES or name in SPECIAL or _plain_name(name) in _BY_CLASS
-    if custom or (not modules and not known):
+    custom += [item for item in registered if item != name and not _is_known(item)]
+    if custom or (not modules and not _is_known(name)):
         subject = (custom or [name])[0]
         message = f"builds {subject}, a class that Keras does not have"
         yield KerasFault(
             "WK923", message, subject, _config(node), "runs the code registered for it"
         )
+
+
+def _is_known(name: str) -> bool:
+    return name in CLASSES or name in SPECIAL or _plain_name(name) in _BY_CLASS
 
 
 def _imported(module: str, name: str, node: dict[str, Any]) -> Iterator[KerasFault]:
@@ -97,7 +135,7 @@ def _imported(module: str, name: str, node: dict[str, Any]) -> Iterator[KerasFau
     if package in PACKAGES:
         yield from _reading(path, node)
         return
-    if module == "builtins" and danger_of(path) is None:
+    if module == "builtins" and name == "function" and danger_of(path) is None:
         return  # how Keras writes functions of __main__
     found = danger_of(path)
     if found is not None:

@@ -75,10 +75,16 @@ def _hydra(node: dict[str, Any]) -> Iterator[Target]:
 _WITH = [
     ("class_path", "init_args", "Lightning"),
     ("class_path", "dict_kwargs", "Lightning"),
+    ("class_path", "", "jsonargparse"),
     ("target", "params", "latent-diffusion"),
     ("__target__", "", "a config loader"),
     ("__import__", "", "a config loader"),
 ]
+
+
+def _acts_alone(node: dict[str, Any], path: str) -> bool:
+    """A ``class_path`` without arguments is a class of its own code, and said only if it acts."""
+    return node.keys().isdisjoint(("init_args", "dict_kwargs")) and danger_of(path) is not None
 
 
 _JSONPICKLE = ("py/object", "py/type", "py/function", "py/newobj", "py/class")
@@ -92,7 +98,9 @@ def _with_arguments(node: dict[str, Any]) -> Iterator[Target]:
         if beside and beside not in node:
             continue
         for path in of(node, key):
-            if isinstance(path, str) and DOTTED.match(path):
+            if not isinstance(path, str) or not DOTTED.match(path):
+                continue
+            if how != "jsonargparse" or _acts_alone(node, path):
                 yield Target(path, node.get(beside), how)
 
 

@@ -44,7 +44,7 @@ CONCATENATED = ".distcp"
 """One torch archive after another: torch.distributed.checkpoint reads each by its place in .metadata."""
 _SEAMS = {"WK404", "WK409", "WK412"}
 
-TAILS = frozenset(["WK133", "WK234", "WK413", "WK440"])
+TAILS = frozenset(["WK133", "WK234", "WK413", "WK440", "WK505"])
 """Codes of bytes behind the end of what was read; their offset is where those bytes start."""
 
 Look = Callable[[Reader, bytes], tuple[str, Examination] | None]
