@@ -202,6 +202,12 @@ def test_the_oldest_format_is_judged_whole(members: list[tuple[str, bytes]]) -> 
     assert judged(tar_of(*TABLES, ("pickle", HARMLESS), ("sys_info", HARMLESS))) == "safe"
 
 
+def test_a_distributed_mesh_is_made_but_not_called() -> None:
+    mesh = "torch.distributed.device_mesh.DeviceMesh"
+    assert judged(proto(2) + new(mesh) + EMPTY_DICT + BUILD + STOP) == "safe"
+    assert codes(proto(2) + call(mesh, text("cpu"), list_of(number(0))) + STOP) == {"WK812"}
+
+
 def module_class(path: str) -> bytes:
     """How torch before 1.6 wrote the class of a module, with its file and source text."""
     return (

@@ -274,6 +274,24 @@ def test_a_distributed_checkpoint_is_not_unsafe(tmp_path: pathlib.Path) -> None:
     assert scan_file(str(renamed)).verdict == "unsafe"  # only under its name is this expected
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_sharded_state_dict_is_safe(legacy: bool) -> None:
+    """FSDP2 and tensor parallelism save distributed tensors; lazy modules ones without a shape."""
+    from torch.distributed.fsdp import fully_shard
+
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = small()
+        fully_shard(model)
+        state = {**model.state_dict(), "lazy": torch.nn.LazyLinear(2).state_dict()}
+        content = saved(state, _use_new_zipfile_serialization=not legacy)
+    finally:
+        torch.distributed.destroy_process_group()
+    found = scanned(content)
+    assert verdict(found) == "safe", found
+
+
 @pytest.mark.parametrize("protocol", range(2, 6))
 @pytest.mark.parametrize("legacy", [False, True])
 def test_every_protocol_of_torch_save_is_safe(legacy: bool, protocol: int) -> None:

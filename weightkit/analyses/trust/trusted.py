@@ -66,6 +66,7 @@ def _values(why: str, module: str, *names: str) -> dict[tuple[str, str], Trust]:
 
 _REBUILD = "puts a tensor together from a storage and numbers; runs nothing of the file"
 _PLACES = "a record of names, sizes and places in a distributed checkpoint"
+_SHARDS = "a record of sizes and places of a distributed tensor"
 _ARRAY = "puts an array together from bytes; runs nothing of the file"
 
 _REBUILDS: dict[tuple[str, str], Check] = {
@@ -127,7 +128,12 @@ TRUSTED: dict[tuple[str, str], Trust] = {
     **_values("names a tensor type", "torch.cuda", *_OLD_TENSORS),
     **_values("names a tensor type", "torch._tensor", "Tensor"),
     **_values("names a tensor type", "torch.nn.parameter", "Parameter", "Buffer"),
-    **_values("names a tensor type", "torch.nn.parameter", "UninitializedParameter"),
+    **_values("names a tensor type", "torch.sparse", *_OLD_TENSORS),
+    **_values("names a tensor type", "torch.cuda.sparse", *_OLD_TENSORS),
+    **{
+        ("torch.nn.parameter", name): Trust("a tensor without a shape yet", call=shapes.plains)
+        for name in ("UninitializedParameter", "UninitializedBuffer")
+    },
     **_values("names a tensor type", "torch.nested._internal.nested_tensor", "NestedTensor"),
     ("torch._dynamo.decorators", "_DimRange"): Trust(
         "notes a dimension of a ragged tensor", new=True, build=True
@@ -136,6 +142,23 @@ TRUSTED: dict[tuple[str, str], Trust] = {
     **{
         ("torch.distributed.checkpoint.metadata", name): Trust(_PLACES, new=True, build=True)
         for name in "BytesStorageMetadata ChunkStorageMetadata Metadata MetadataIndex StorageMeta TensorProperties TensorStorageMetadata".split()
+    },
+    # What a distributed tensor notes of its shards (FSDP2, tensor parallel); torch's weights_only
+    # unpickler knows them too. Called as a function, a DeviceMesh would open process groups.
+    **_values("names a tensor type", "torch.distributed.tensor", "DTensor"),
+    **{
+        (f"torch.distributed.{module}", name): Trust(_SHARDS, new=True, build=True)
+        for module, names in {
+            "device_mesh": "DeviceMesh",
+            "_mesh_layout": "_MeshLayout _FlatLayout",
+            "tensor._dtensor_spec": "DTensorSpec",
+            "tensor.placement_types": "Shard Replicate Partial _StridedShard",
+        }.items()
+        for name in names.split()
+    },
+    **{
+        ("torch.distributed.tensor._dtensor_spec", name): Trust(_SHARDS, call=shapes.anything)
+        for name in ("TensorMeta", "ShardOrderEntry")
     },
     ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): Trust(_PLACES, new=True, build=True),
     ("torch.distributed.checkpoint.metadata", "_MEM_FORMAT_ENCODING"): Trust(
