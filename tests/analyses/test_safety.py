@@ -202,6 +202,36 @@ def test_the_oldest_format_is_judged_whole(members: list[tuple[str, bytes]]) -> 
     assert judged(tar_of(*TABLES, ("pickle", HARMLESS), ("sys_info", HARMLESS))) == "safe"
 
 
+STORED = (
+    proto(2)
+    + tuple_of(text("storage"), name("torch.FloatStorage"), text("0"), text("cpu"), number(16))
+    + b"Q."
+)
+
+
+@pytest.mark.parametrize(
+    "member",
+    ["data/0", "version", "byteorder", ".data/serialization_id", "code/x", "payload", "x/"],
+)
+def test_a_pickle_in_a_record_that_torch_does_not_unpickle(member: str) -> None:
+    """modelaudit test_pytorch_zip_scanner, hidden storages and extensionless members."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("m/data.pkl", HARMLESS)
+        file.writestr(f"m/{member}", EVIL)
+    assert "WK801" in codes(out.getvalue())
+
+
+def test_a_storage_that_a_pickle_refers_to_is_numbers() -> None:
+    """A tensor of bytes may spell a pickle: no loader runs it."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("m/data.pkl", STORED)
+        file.writestr("m/version", "3\n")
+        file.writestr("m/data/0", EVIL.ljust(64, b"\0"))
+    assert judged(out.getvalue()) == "safe"
+
+
 def test_a_distributed_mesh_is_made_but_not_called() -> None:
     mesh = "torch.distributed.device_mesh.DeviceMesh"
     assert judged(proto(2) + new(mesh) + EMPTY_DICT + BUILD + STOP) == "safe"

@@ -66,6 +66,11 @@ class ZipMember(NamedTuple):
         """By its name, as both readers take it."""
         return self.raw_name.endswith(b"/")
 
+    @property
+    def is_hidden(self) -> bool:
+        """Whether the directory does not list it."""
+        return self.record_offset < 0
+
 
 class View(NamedTuple):
     """What one reader makes of the archive."""

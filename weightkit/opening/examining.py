@@ -200,6 +200,11 @@ class _Examiner:
         if pytorch.accepts_zip(archive):
             parts = self.rest(archive, faults)
             found = pytorch.examine_zip(source, archive, self.budget, faults, tensors=self.tensors)
+            unused = pytorch.unused(archive, found.programs)
+            if unused:
+                more = Faults(source.path, source.entry)
+                parts += self.recognised(self.readers(unused, archive, more))
+                found = Examination(found.index, found.programs, (*found.faults, *more.all()))
             if name.lower().endswith(CONCATENATED):
                 found = Examination(
                     found.index, found.programs, tuple(map(_expected, found.faults))
@@ -226,17 +231,21 @@ class _Examiner:
         """The members of a torch archive that torch's own format does not explain."""
         from weightkit.formats import pytorch
 
-        others = [m for m in pytorch.others(archive) if not m.is_directory]
-        strangers = (m for m in others if not pytorch.explains(m.name))
-        found = self.inside(self.readers(strangers, archive, faults))
+        others = [m for m in pytorch.others(archive) if _has_bytes(m)]
+        strangers = (m for m in others if not pytorch.explains(m))
+        readers = self.readers(strangers, archive, faults)
         code = (m for m in others if pytorch.is_code(m.name))
         return (
-            *(part for part in found if part.format),
+            *self.recognised(item for item in readers if not pytorch.is_note(item)),
             *(
                 Examined(reader.entry, TORCHSCRIPT_CODE, pytorch.examine_code(reader))
                 for reader in self.readers(code, archive, faults)
             ),
         )
+
+    def recognised(self, readers: Iterator[Reader]) -> tuple[Examined, ...]:
+        """Those of the parts that are something; the others are bytes that nobody runs."""
+        return tuple(part for part in self.inside(readers) if part.format)
 
     def readers(
         self, members: Iterable[ZipMember], archive: Zip, faults: Faults
@@ -353,7 +362,12 @@ def _expected(fault: Finding) -> Finding:
 
 def _files(archive: Zip) -> Iterator[ZipMember]:
     """Every member that some reader may see, but for folders."""
-    return (m for m in (*archive.members, *archive.hidden) if not m.is_directory)
+    return filter(_has_bytes, (*archive.members, *archive.hidden))
+
+
+def _has_bytes(member: ZipMember) -> bool:
+    """Whether a member is more than a folder, whatever its name says."""
+    return not member.is_directory or member.size > 0
 
 
 def _article(noun: str) -> str:

@@ -18,7 +18,9 @@ from weightkit.formats.pytorch.zipped import (
     examine_zip,
     explains,
     is_code,
+    is_note,
     others,
+    unused,
 )
 from weightkit.source import Reader
 
@@ -35,8 +37,10 @@ __all__ = [
     "examine_zip",
     "explains",
     "is_code",
+    "is_note",
     "others",
     "strays",
+    "unused",
 ]
 
 NAME = "pytorch"

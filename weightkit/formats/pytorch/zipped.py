@@ -10,7 +10,7 @@ Source: ``torch/serialization.py`` and ``caffe2/serialize/inline_container.cc`` 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from weightkit.archives import Budget, Zip, ZipMember, notes
 from weightkit.errors import WeightkitError
@@ -40,11 +40,13 @@ def accepts_zip(archive: Zip) -> bool:
     )
 
 
-_OWN = re.compile(
-    r"^[^/]*/(data\.pkl|constants\.pkl|version|byteorder|\.format_version|\.storage_alignment"
-    r"|weightkit\.json|(data|constants|code|\.data)/.*)$"
-)
-
+_is_own = re.compile(r"[^/]*/weightkit\.json").fullmatch
+_is_note = re.compile(
+    r"[^/]*/(version|byteorder|\.format_version|\.storage_alignment|\.data/\w+)"
+).fullmatch
+"""Short texts: versions, the order of bytes, names of modules."""
+_is_plain = re.compile(rb"[0-9A-Za-z_.\s]{0,65536}").fullmatch
+"""Nothing that an unpickler could call anything with: it would need a mark or a tuple."""
 
 _is_storage = re.compile(r"[^/]*/data/[0-9]+").fullmatch
 """What nearly all members are: told apart first, because there may be tens of thousands."""
@@ -55,9 +57,49 @@ def others(archive: Zip) -> list[ZipMember]:
     return [m for m in (*archive.members, *archive.hidden) if not _is_storage(m.name)]
 
 
-def explains(name: str) -> bool:
-    """Whether a member of a torch archive is one that torch itself puts there, or a pickle."""
-    return bool(_OWN.match(name)) or name.endswith(_PICKLES)
+def explains(member: ZipMember) -> bool:
+    """Whether a member of a torch archive is one that is read here, or source of TorchScript.
+
+    A storage is, if a pickle refers to it: see :func:`unused`. Of a hidden member nobody knows where
+    it ends, so that its short text is taken by its name.
+    """
+    name = member.name
+    known = _holds_storage(name) or _is_own(name) or (member.is_hidden and _is_note(name))
+    return bool(known) or name.endswith(_PICKLES) or is_code(name)
+
+
+def is_note(reader: Reader) -> bool:
+    """Whether a member is one of torch's short texts, by its name and by what it holds."""
+    held = reader.peek(0, 1 << 16)
+    return bool(_is_note(reader.entry)) and len(held) == reader.size and bool(_is_plain(held))
+
+
+def unused(archive: Zip, programs: Iterable[Program]) -> list[ZipMember]:
+    """The storages that no pickle refers to; none where a pickle breaks off, which is said."""
+    used: set[str] = set()
+    for program in programs:
+        if program.stopped:
+            return []
+        used.update(
+            str(item.pid[2])
+            for item in program.persistents
+            if type(item.pid) is tuple and len(item.pid) > 2 and isinstance(item.pid[2], str)
+        )
+    places = {place for root in _roots(archive) for place in _places(root, used)}
+    return [m for m in archive.members if _holds_storage(m.name) and m.name not in places]
+
+
+_holds_storage = re.compile(r"[^/]*/((data|constants)/[^/]+|\.data/[^/]+\.storage)").fullmatch
+
+
+def _roots(archive: Zip) -> set[str]:
+    return {archive.root, _data_name(archive).removesuffix("data.pkl").rstrip("/")}
+
+
+def _places(root: str, keys: Iterable[str]) -> Iterator[str]:
+    """Where a storage may lie: in an archive of torch.save, a TorchScript one, a torch.package."""
+    for key in keys:
+        yield from (f"{root}/data/{key}", f"{root}/constants/{key}", f"{root}/.data/{key}.storage")
 
 
 def is_code(name: str) -> bool:
