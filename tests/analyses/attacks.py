@@ -368,6 +368,22 @@ OTHERS: dict[str, tuple[bytes, str, str]] = {
         "WK802",
         "torch/storage.py",
     ),
+    "looking a function up as if it were numeric": (
+        call("numpy._core._ufunc_reconstruct", text("numpy"), text("load")) + STOP,
+        "WK801",
+        "numpy/_core/__init__.py",
+    ),
+    "writing into the bytes of a nested pickle": (
+        proto(5)
+        + b"\x96\4\0\0\0\0\0\0\0\x80\2N.\x94"
+        + MARK
+        + b"".join(bytes([75, byte]) for byte in call("os.system", CMD) + STOP)
+        + b"e0"
+        + name("torch.storage._load_from_bytes")
+        + b"h\0\x85R.",
+        "WK801",
+        "bytearray.extend, which APPENDS calls",
+    ),
     "patching a module": (
         name("torch.serialization") + dict_of(text("load"), name("os.system")) + BUILD + STOP,
         "WK806",

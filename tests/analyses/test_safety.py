@@ -330,6 +330,8 @@ ARGUMENTS: dict[str, list[bytes]] = {
         EMPTY_DICT,
     ],
     "plains": [text("1")],
+    "one": [number(1)],
+    "fraction": [text("1/3")],
     "iterable": [list_of(tuple_of(text("a"), number(1)))],
     "factory": [name("builtins.list")],
     "latin1": [text("ab"), text("latin1")],
@@ -390,7 +392,20 @@ def test_only_the_exact_name_is_trusted(key: tuple[str, str]) -> None:
 
 
 def test_shapes_of_arguments() -> None:
+    range_of_many = call("builtins.range", number(1 << 30))
     odd = {
+        # each of these takes all memory, or makes a class
+        "list by _reconstructor": call(
+            "copyreg._reconstructor", name("builtins.list"), name("builtins.list"), range_of_many
+        ),
+        "a power of ten": call("fractions.Fraction", text("1e999999999")),
+        "a new enumeration": call(
+            "torch.amp.grad_scaler.OptState", text("X"), list_of(tuple_of(text("a"), number(1)))
+        ),
+        "a generator of what a call made": call(
+            "numpy.random._pickle.__bit_generator_ctor",
+            call("numpy.core._ufunc_reconstruct", text("numpy"), text("ndarray")),
+        ),
         "defaultdict with a function": call("collections.defaultdict", name("builtins.print")),
         "a tuple of what never ends": new(
             "builtins.tuple", call("builtins.range", number(1 << 30))

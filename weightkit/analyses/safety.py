@@ -107,6 +107,7 @@ class _Judgement:
         self.explained: set[Global] = set()
         self.values: set[Global] | None = None
         self.judged: set[int] = set()  # ids of nested pickles, which the program keeps alive
+        self.changed: set[int] = set()  # ids of byte arrays that opcodes have written into
         path = reader.path if reader is not None else ""
         self.faults = Faults(path, program.entry, limit=10)
 
@@ -215,6 +216,8 @@ class _Judgement:
 
     def bytes_of(self, held: Any) -> Reader | None:
         """Bytes that stand in the pickle: as they are, or as protocol 2 spells them."""
+        if id(held) in self.changed:
+            return None
         if type(held) is Blob and held.encoding == "raw" and self.reader is not None:
             return Window(self.reader, held.offset, held.nbytes, f"0x{held.offset:x}")
         if type(held) is not Call or type(held.target) is not Global or held.state is not None:
@@ -305,6 +308,7 @@ class _Judgement:
             if trust is not None and not trust.fill:
                 self.patches(call, owner)
         elif not isinstance(owner, Call):
+            self.changed.add(id(owner))  # a bytearray has extend and takes items
             self.say("WK812", call, "fills what is no container")
 
     def patches(self, call: Call, owner: Any) -> None:

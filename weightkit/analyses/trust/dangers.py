@@ -389,7 +389,11 @@ CALLED_NAMES = _table(
     (IMPORT, "locate get_class"),
     (NESTED, "load loads load_model from_pickle deserialize load_from_checkpoint pickle_loads"),
     (NETWORK, "download download_url fetch from_pretrained from_hub pipeline clone_from"),
-    (FILE, "open memmap read_file write_file from_file _new_shared_fd _new_shared_filename"),
+    (
+        FILE,
+        """open memmap read_file write_file from_file _new_shared_fd _new_shared_filename
+        _new_shared_fd_cpu _new_shared_filename_cpu""",
+    ),
     (APPLY, "apply apply_ map_ partial reduce starmap map filter parse_args parse_known_args"),
     (THREAD, "Thread Process Timer Pool"),
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from weightkit.analyses.trust.names import danger
 from weightkit.programs import Blob, Call, Global, Pairs, Persistent
 
 
@@ -110,7 +112,8 @@ def reconstructed(args: tuple[Any, ...]) -> bool:
         len(args) == 3
         and type(args[0]) is Global
         and type(args[1]) is Global
-        and type(args[2]) is not int
+        and not isinstance(args[2], int)  # which would be a length
+        and (type(args[2]) is not Call or spells_bytes(args[2]))
     )
 
 
@@ -119,7 +122,8 @@ def generator(args: tuple[Any, ...]) -> bool:
     if not args:
         return True
     what, *maker = args
-    known = isinstance(what, str | Call) or _is_of(what, "numpy.random.")
+    made = what.target if type(what) is Call else what
+    known = isinstance(what, str) or _is_of(made, "numpy.random.")
     return known and (
         not maker or (len(maker) == 1 and _is_of(maker[0], "numpy.random._pickle.__bit_generator_"))
     )
@@ -129,11 +133,28 @@ def _is_of(value: Any, prefix: str) -> bool:
     return type(value) is Global and value.path.startswith(prefix)
 
 
+def one(args: tuple[Any, ...]) -> bool:
+    """One plain value: with more of them an enumeration makes a new one."""
+    return len(args) == 1 and plain(args[0])
+
+
+_LARGE_POWER = re.compile(r"[eE][+-]?[0-9_]{6,}")
+
+
+def fraction(args: tuple[Any, ...]) -> bool:
+    """Plain values that end: ``Fraction("1e999999999")`` computes the power of ten."""
+    texts = [str(item) for item in args if isinstance(item, str)]
+    return plains(args) and not any(map(_LARGE_POWER.search, texts))
+
+
 def numeric_function(args: tuple[Any, ...]) -> bool:
     """``_ufunc_reconstruct(module, name)``, which imports: only of modules that hold ufuncs."""
     if len(args) != 2 or not all(isinstance(item, str) for item in args):
         return False
-    return str(args[0]) in UFUNCS and str(args[1]).isidentifier()
+    module, name = map(str, args)
+    if module not in UFUNCS or not name.isidentifier():
+        return False
+    return danger("numpy", name) is None or name.startswith("eval_")  # scipy's polynomials
 
 
 UFUNCS = {"numpy", "scipy.special", "scipy.special._ufuncs"} | {

@@ -162,7 +162,7 @@ TRUSTED: dict[tuple[str, str], Trust] = {
     },
     ("torch.distributed.checkpoint.filesystem", "_StorageInfo"): Trust(_PLACES, new=True, build=True),
     ("torch.distributed.checkpoint.metadata", "_MEM_FORMAT_ENCODING"): Trust(
-        "an enumeration's member", call=shapes.plains
+        "an enumeration's member", call=shapes.one
     ),
     ("torch", "Size"): Trust("a shape", call=shapes.plains, new=True),
     ("torch", "device"): Trust("names a device", call=shapes.plains),
@@ -198,7 +198,7 @@ TRUSTED: dict[tuple[str, str], Trust] = {
     # Plain values of the standard library
     **_calls(_DATETIME, shapes.anything, "datetime", "datetime", "date", "time", "timedelta", "timezone"),
     **_calls(_DATETIME, shapes.plains, "decimal", "Decimal"),
-    **_calls(_DATETIME, shapes.plains, "fractions", "Fraction"),
+    **_calls(_DATETIME, shapes.fraction, "fractions", "Fraction"),
     **_calls("a path, which is only named and not opened", shapes.plains, "pathlib", *(
         ["Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"]
     )),
@@ -266,7 +266,7 @@ TRUSTED: dict[tuple[str, str], Trust] = {
     **_values("names an array type", "numpy._core.records", "record", "recarray"),
     # Enumerations of torch: called with one plain value, they look a member up.
     **{
-        key: Trust("an enumeration's member", call=shapes.plains)
+        key: Trust("an enumeration's member", call=shapes.one)
         for key in [
             ("torch.amp.grad_scaler", "OptState"),
             ("torch.cuda.amp.grad_scaler", "OptState"),
