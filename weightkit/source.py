@@ -254,6 +254,17 @@ class Buffer(Reader):
         return Extent(self.file, 0, nbytes, NESTED, offset)
 
 
+class Forgotten(Reader):
+    """What is left of a reader whose bytes were let go: its names and its size."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.path, self.entry, self.size = reader.path, reader.entry, reader.size
+        self.file = reader.file
+
+    def pread(self, offset: int, nbytes: int) -> bytes:
+        raise self.error("WK002", "the bytes were let go", offset)
+
+
 class Cursor:
     """A position in a reader that moves forward; numbers and strings are read at it.
 

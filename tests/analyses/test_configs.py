@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,13 @@ def test_a_config_built_to_exhaust_is_answered(name: str, content: str) -> None:
     begun = time.process_time()
     found_in(name, content)
     assert time.process_time() - begun < 5
+
+
+def test_a_long_text_in_json_takes_its_length_in_memory() -> None:
+    text = '{"a": "' + "x" * (8 << 20) + '", "chat_template": "' + CLIMB + '"}'
+    tracemalloc.start()
+    try:
+        assert codes("a.json", text).get("WK901") == "danger"
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()

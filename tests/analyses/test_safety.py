@@ -131,6 +131,7 @@ def tar_of(*members: tuple[str, bytes]) -> bytes:
     return out.getvalue()
 
 
+EVIL = called("os.system", 2)
 HARMLESS = proto(2) + EMPTY_DICT + STOP
 STARTS: dict[str, bytes] = {
     # how a pickle begins: modelaudit tests, follow-on streams behind a separator
@@ -181,8 +182,50 @@ def test_strays_are_looked_for_in_bounded_time() -> None:
         assert time.process_time() - start < 2
 
 
+def deflated(count: int, content: bytes, suffix: str = ".pkl") -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+        for number_ in range(count):
+            file.writestr(f"m/{number_}{suffix}", content)
+    return out.getvalue()
+
+
+NPY = (
+    b"\x93NUMPY\1\0"
+    + b"F\0"
+    + b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }".ljust(69)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"), [(b"", ".pkl"), (HARMLESS + b"-", ".pkl"), (NPY + b"\n", ".npy")]
+)
+def test_all_pickles_of_a_file_share_limits(content: bytes, suffix: str) -> None:
+    """A quarter of a megabyte, which holds two hundred million opcodes."""
+    file = deflated(60, content + proto(2) + b"N0" * (1 << 19) + b"N.", suffix)
+    start = time.process_time()
+    assert judged(file) in ("review", "unscanned")
+    assert time.process_time() - start < 6
+
+
+def test_nested_files_share_a_budget() -> None:
+    bomb = deflated(2, bytes(40 << 20))
+    stream = b"".join(call("torch.storage._load_from_bytes", raw(bomb)) + b"0" for _ in range(200))
+    start = time.process_time()
+    assert judged(proto(2) + stream + NONE + STOP) != "safe"
+    assert time.process_time() - start < 10
+
+
+def test_inflated_pickles_are_let_go() -> None:
+    examined = examine(Buffer(deflated(5, HARMLESS + bytes(1 << 20))))
+    readers = [item.reader for part in examined.all() for item in part.examination.programs]
+    assert [type(reader).__name__ for reader in readers] == ["Forgotten"] * 5
+    nested = call("torch.storage._load_from_bytes", raw(EVIL)) + STOP
+    assert "WK801" in codes(deflated(2, nested + bytes(1 << 20)))
+    assert "WK801" in codes(deflated(4, nested + bytes(40 << 20)))  # more than is kept
+
+
 TABLES = [("storages", proto(2) + b"K\0." + proto(2) + b"]."), ("tensors", proto(2) + b"K\0.")]
-EVIL = called("os.system", 2)
 
 
 @pytest.mark.parametrize(

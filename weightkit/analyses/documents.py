@@ -95,13 +95,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return twice
 
 
+_KEY = re.compile(r'"((?:[^"\\]|\\.){0,400})"\s*:\s*')
+"""A key, not too long: re takes a hundred bytes for each character of a repeated group."""
+
+
 def values_behind(text: str, keys: re.Pattern[str]) -> Iterator[tuple[str, Any]]:
     """The values of keys that match, out of a JSON text too long to be read whole.
 
     Raises Malformed for a value that does not end within the limits.
     """
     decoder = json.JSONDecoder(object_pairs_hook=_object)
-    for found in re.finditer(r'"((?:[^"\\]|\\.)*)"\s*:\s*', text):
+    for found in _KEY.finditer(text):
         key = _unescaped(found[1])
         if keys.search(key) and text[found.end() : found.end() + 1] in _TELLING_VALUES:
             piece = text[found.end() : found.end() + MAX_JSON]

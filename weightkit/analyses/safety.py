@@ -15,10 +15,11 @@ from weightkit.analyses.stdlib import RENAMED_MODULES, RENAMED_NAMES
 from weightkit.analyses.trust import TRUSTED, Danger, Trust, danger
 from weightkit.analyses.trust.dangers import HARMFUL_NAMES, NESTED
 from weightkit.analyses.trust.trusted import StateCheck
+from weightkit.archives import Budget
 from weightkit.findings import Finding
 from weightkit.programs import Blob, Call, Global, Group, Pairs, Persistent, Program, Text
 from weightkit.rules import Faults
-from weightkit.source import Buffer, Reader, Window
+from weightkit.source import Buffer, Forgotten, Reader, Window
 
 VERDICTS = ("safe", "unscanned", "review", "unsafe")
 """From the best to the worst."""
@@ -82,14 +83,18 @@ def resolve(node: Global) -> Name:
     return Name(path, None, next(filter(None, calling), None), next(filter(None, naming), None))
 
 
-def judge(program: Program, reader: Reader | None, nesting: int = 0) -> Iterator[Finding]:
+def judge(
+    program: Program, reader: Reader | None, nesting: int = 0, budget: Budget | None = None
+) -> Iterator[Finding]:
     """Findings about one program. ``reader`` holds its bytes, for pickles inside it.
 
-    What only some readers would run of the same bytes counts as well.
+    What only some readers would run of the same bytes counts as well. ``budget`` is for the files
+    inside pickles, all together.
     """
+    budget = budget or Budget()
     said: set[Finding] = set()
     for reading in (program, *program.others):
-        judgement = _Judgement(reading, reader, nesting)
+        judgement = _Judgement(reading, reader, nesting, budget)
         judgement.run()
         found = [item for item in judgement.faults.all() if item not in said]
         if reading.reading in _BY_CHANCE:
@@ -99,10 +104,13 @@ def judge(program: Program, reader: Reader | None, nesting: int = 0) -> Iterator
 
 
 class _Judgement:
-    def __init__(self, program: Program, reader: Reader | None, nesting: int) -> None:
+    def __init__(
+        self, program: Program, reader: Reader | None, nesting: int, budget: Budget
+    ) -> None:
         self.program = program
         self.reader = reader
         self.nesting = nesting
+        self.budget = budget
         self.names: dict[Global, Name] = {}
         self.explained: set[Global] = set()
         self.values: set[Global] | None = None
@@ -212,11 +220,11 @@ class _Judgement:
         elif self.nesting >= MAX_NESTING:
             self.say("WK815", call, f"pickles nested {self.nesting} deep")
         else:
-            self.faults.extend(list(judge_bytes(inner, self.nesting + 1)))
+            self.faults.extend(list(judge_bytes(inner, self.nesting + 1, self.budget)))
 
     def bytes_of(self, held: Any) -> Reader | None:
         """Bytes that stand in the pickle: as they are, or as protocol 2 spells them."""
-        if id(held) in self.changed:
+        if id(held) in self.changed or type(self.reader) is Forgotten:
             return None
         if type(held) is Blob and held.encoding == "raw" and self.reader is not None:
             return Window(self.reader, held.offset, held.nbytes, f"0x{held.offset:x}")
@@ -457,15 +465,15 @@ def _inside(program: Program) -> Iterator[Any]:
         yield persistent.pid
 
 
-def judge_bytes(reader: Reader, nesting: int = 0) -> Iterator[Finding]:
+def judge_bytes(reader: Reader, nesting: int, budget: Budget) -> Iterator[Finding]:
     """Findings about what ``reader`` holds: a file inside a pickle, of any format."""
     from weightkit.opening.examining import examine
 
-    examined = examine(reader)
+    examined = examine(reader, budget)
     yield from examined.faults()
     for part in examined.all():
         for program in part.examination.programs:
-            yield from judge(program, program.reader, nesting)
+            yield from judge(program, program.reader, nesting, budget)
 
 
 # Verdicts

@@ -8,6 +8,7 @@ from functools import partial
 from weightkit.analyses.decompile import decompile
 from weightkit.analyses.listing import EVERYTHING, Wanted, list_files
 from weightkit.analyses.safety import judge, resolve, verdict
+from weightkit.archives import Budget
 from weightkit.collecting import paused_collection
 from weightkit.errors import AccessError, WeightkitError
 from weightkit.findings import (
@@ -37,6 +38,9 @@ WEIGHTS = (
     ".7z",
 )
 """Suffixes that may hold weights, beside those that promise a format that is read."""
+
+IN_PICKLES = 128 << 20
+"""Bytes inflated out of the files inside pickles: torch writes none of those compressed."""
 
 MAX_LISTED = 50
 """Files of code that a finding names."""
@@ -122,12 +126,13 @@ def _as_finding(error: WeightkitError, path: str) -> Finding:
 
 def findings(examined: Examined) -> Iterator[Finding]:
     """The faults of a file and of everything inside it, and the judgement of its programs."""
+    budget = Budget(IN_PICKLES)
     yield from examined.examination.faults
     for part in examined.all():
         if part is not examined and not _is_no_weights(part.name, part.examination.faults):
             yield from part.examination.faults
         for program in part.examination.programs:
-            yield from judge(program, program.reader)
+            yield from judge(program, program.reader, budget=budget)
         index = part.index
         if index is not None and index.container == "torchscript":
             faults = Faults(index.path, part.name if part is not examined else "")

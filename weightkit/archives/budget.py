@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from weightkit.machine import LIMITS, Limits, let_go
+from weightkit.programs import Program
+
 MEBIBYTE = 1 << 20
+ALL_PICKLES = LIMITS._replace(opcodes=2 * LIMITS.opcodes)
 
 
 class Budget:
-    """Shared by all containers of one examination, however deep.
+    """Shared by all containers and pickles of one examination, however deep.
 
     ``nbytes`` bounds what is inflated altogether (time), ``buffer`` one inflated member (memory),
     ``members`` how many are opened, ``depth`` how many containers lie inside one another. Every
     level down halves ``buffer``, as the outer ones are still held, and makes a member count for
-    ten: archives whose members overlap hold themselves a hundred times at every level.
+    ten: archives whose members overlap hold themselves a hundred times at every level. ``pickles``
+    bounds all pickles together, as each of them is bounded by ``LIMITS``.
     """
 
     def __init__(
@@ -20,12 +27,15 @@ class Budget:
         buffer: int = 96 * MEBIBYTE,
         members: int = 10_000,
         depth: int = 4,
+        pickles: Limits = ALL_PICKLES,
     ) -> None:
         self.nbytes = nbytes
         self.buffer = buffer
         self.members = members
         self.depth = depth
         self.level = 0
+        self.pickles = pickles
+        self.kept = buffer
 
     @property
     def room(self) -> int:
@@ -35,6 +45,19 @@ class Budget:
     def spend(self, nbytes: int) -> None:
         """Count ``nbytes`` inflated bytes."""
         self.nbytes -= nbytes
+
+    @property
+    def limits(self) -> Limits:
+        """What the next pickle may have."""
+        return self.pickles._replace(opcodes=min(self.pickles.opcodes, LIMITS.opcodes))
+
+    def ran(self, programs: Iterable[Program]) -> None:
+        """Count pickles that were read."""
+        self.pickles = self.pickles.less(programs)
+
+    def let_go(self, program: Program) -> None:
+        """Count the bytes of a pickle that are kept, and let go of those that are not needed."""
+        self.kept -= let_go(program, self.kept)
 
     def member(self) -> bool:
         """Count an opened member; False when there were too many."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from weightkit.archives import Budget
 from weightkit.findings import Examination
 from weightkit.source import Reader
 
@@ -27,6 +28,12 @@ class Format(Protocol):
     def examine(self, source: Reader) -> Examination:
         """Index, programs and every fault of the file. Faults are values; only AccessError raises."""
         ...
+
+
+class Pickled(Protocol):
+    """A format that holds pickles, which all parts of a file share one budget for."""
+
+    def examine(self, source: Reader, budget: Budget | None = None) -> Examination: ...
 
 
 class Member(NamedTuple):

@@ -21,9 +21,9 @@ from weightkit.machine.opcodes import HANDLERS
 from weightkit.machine.runs import quick_handlers
 from weightkit.machine.state import LIMITS, Limits, Machine
 from weightkit.programs import Call, Program
-from weightkit.source import Reader
+from weightkit.source import Buffer, Forgotten, Reader, Window
 
-__all__ = ["LIMITS", "Limits", "read_program"]
+__all__ = ["LIMITS", "Limits", "let_go", "read_program"]
 
 
 def read_program(
@@ -46,6 +46,26 @@ def read_program(
         program = _run(machine, quick_handlers(), entry)
         program.others = tuple(_others(machine, program, start, entry))
     return program
+
+
+def let_go(program: Program, room: int) -> int:
+    """Drop the inflated bytes of a pickle that was read: an archive may hold hundreds of them.
+
+    Of those that hold a tensor as bytes up to ``room`` bytes are kept, as the judgement reads them
+    too. Gives the number of bytes kept.
+    """
+    reader = program.reader
+    held: Reader = reader.parent if type(reader) is Window else reader
+    if type(held) is not Buffer:
+        return 0
+    nested = any(item.name == "_load_from_bytes" for item in program.globals)
+    if held.size <= min(room, SMALL) or (nested and held.size <= room):
+        return held.size
+    program.reader = Forgotten(reader)
+    return 0
+
+
+SMALL = 1 << 16
 
 
 def _others(machine: Machine, program: Program, start: int, entry: str) -> Iterator[Program]:

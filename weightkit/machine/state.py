@@ -53,6 +53,11 @@ class Limits(NamedTuple):
             memory -= program.memory
         return self._replace(opcodes=max(0, opcodes), memory=max(0, memory))
 
+    def least(self, other: Limits) -> Limits:
+        """What both allow, of opcodes and of memory."""
+        opcodes, memory = min(self.opcodes, other.opcodes), min(self.memory, other.memory)
+        return self._replace(opcodes=opcodes, memory=memory)
+
 
 LIMITS = Limits()
 

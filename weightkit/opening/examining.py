@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from weightkit.archives import (
     Budget,
@@ -24,6 +25,7 @@ from weightkit.archives import (
 )
 from weightkit.errors import FormatError, MissingExtra, WeightkitError
 from weightkit.findings import Examination, Finding
+from weightkit.formats import Pickled
 from weightkit.opening.recognition import accepting, known, promised, room
 from weightkit.rules import RULES, Faults
 from weightkit.source import Reader, Window
@@ -132,7 +134,7 @@ class _Examiner:
             faults.add("WK006", f"the content is {names} at once", 0)
         if expected and main.index is not None and main.index.format not in (expected, "pickle"):
             faults.add("WK005", f"named like {expected}, but its content is {main.format}")
-        parts = (*main.parts, *others, *_tails(source, main))
+        parts = (*main.parts, *others, *self.tails(source, main))
         whole = main.examination
         whole = Examination(whole.index, whole.programs, (*whole.faults, *faults.all()))
         return Examined(name, main.format, whole, parts)
@@ -145,7 +147,7 @@ class _Examiner:
         if head.startswith(ZIP_START):  # even if it is cut off
             yield self.zipped(source)
         for accepter in accepted:
-            yield Examined(name, accepter, room(accepter).examine(source))
+            yield Examined(name, accepter, self.by_room(accepter, source))
         kind = sniff(head)
         if kind and accepted and not gives_bytes(source, kind):
             kind = ""  # a safetensors header of 376 bytes begins as zlib does
@@ -178,11 +180,26 @@ class _Examiner:
         elif not head:
             faults.add("WK003", "the file is empty", 0)
         elif expected and not inside:
-            found = room(expected).examine(source)
-            return Examined(name, expected, found)
+            return Examined(name, expected, self.by_room(expected, source))
         else:
             faults.add("WK003", f"no known format starts with {head[:8].hex(' ')}", 0)
         return Examined(name, kind, Examination(None, (), faults.all()))
+
+    def tails(self, source: Reader, main: Examined) -> Iterator[Examined]:
+        """Pickles in the bytes that follow what the room or the container has read."""
+        for fault in main.examination.faults:
+            if fault.code in TAILS and fault.entry == source.entry and fault.offset is not None:
+                from weightkit.formats.pytorch import strays
+
+                programs = strays(source, fault.offset, self.budget)
+                if programs:
+                    yield Examined(main.name, "pytorch", Examination(None, programs))
+
+    def by_room(self, name: str, source: Reader) -> Examination:
+        """What the room of a format makes of it; those that read pickles share the budget."""
+        if name in ("numpy", "pytorch"):
+            return cast("Pickled", room(name)).examine(source, self.budget)
+        return room(name).examine(source)
 
     # Containers
 
@@ -278,7 +295,7 @@ class _Examiner:
             return Examined(name, "tar", Examination(None, (), faults.all()), parts)
         read = [named[member] for member in pytorch.TAR_MEMBERS]
         others = self.inside(reader for _, reader in readers if reader not in read)
-        found = pytorch.examine_tar(source, named, faults)
+        found = pytorch.examine_tar(source, named, faults, self.budget)
         return Examined(name, "pytorch", found, tuple(part for part in others if part.format))
 
     def tar_readers(self, archive: Tar, faults: Faults) -> Iterator[tuple[str, Reader]]:
@@ -335,17 +352,6 @@ class _Examiner:
         faults = Faults(reader.path, reader.entry)
         faults.add("WK002", "containers nested too deeply", 0)
         return Examined(reader.entry, "", Examination(None, (), faults.all()))
-
-
-def _tails(source: Reader, main: Examined) -> Iterator[Examined]:
-    """Pickles in the bytes that follow what the room or the container has read."""
-    for fault in main.examination.faults:
-        if fault.code in TAILS and fault.entry == source.entry and fault.offset is not None:
-            from weightkit.formats.pytorch import strays
-
-            programs = strays(source, fault.offset)
-            if programs:
-                yield Examined(main.name, "pytorch", Examination(None, programs))
 
 
 def _by_name(readers: Iterable[tuple[str, Reader]]) -> dict[str, Reader]:

@@ -40,10 +40,10 @@ def accepts(head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def examine(source: Reader) -> Examination:
+def examine(source: Reader, budget: Budget | None = None) -> Examination:
     """The array of an ``.npy`` file."""
     faults = Faults(source.path, source.entry)
-    array = _array(source, lambda: source, UNNAMED, faults)
+    array = _array(source, lambda: source, UNNAMED, faults, budget or Budget())
     programs = (array.program,) if array.program else ()
     header = array.header
     if header is None:
@@ -162,7 +162,7 @@ def _member(archive: Zip, member: ZipMember, budget: Budget, faults: Faults) -> 
         source = archive.reader(member, budget) if stored else Packed(archive, member)
         name = member.name.removesuffix(".npy")
         # Of a deflated member the head is enough, but for a pickle.
-        return _array(source, lambda: archive.reader(member, budget), name, faults)
+        return _array(source, lambda: archive.reader(member, budget), name, faults, budget)
     except (FormatError, UnsupportedError) as error:
         faults.add(error.code, error.message, error.offset, entry=error.entry)
         return Array(None, None, None)
@@ -193,20 +193,22 @@ class Packed(Reader):
         return self.archive.extent(self.member, offset, nbytes)
 
 
-def _array(source: Reader, whole: Callable[[], Reader], name: str, faults: Faults) -> Array:
+def _array(
+    source: Reader, whole: Callable[[], Reader], name: str, faults: Faults, budget: Budget
+) -> Array:
     """What ``source`` holds; ``whole`` gives a reader that has all of its bytes."""
     where = {"path": source.path, "entry": source.entry}
     try:
         header = read_header(source)
     except FormatError as error:
         faults.add(error.code, error.message, error.offset, **where)
-        return Array(None, None, _behind(source, whole))
+        return Array(None, None, _behind(source, whole, budget))
     for odd in header.odd:
         faults.add("WK503", odd.message, odd.offset, **where)
     start, nbytes = header.data_start, header.nbytes
     if header.item.objects:
         faults.add("WK508", f"{_lengths(header)} Python objects, in a pickle", start, **where)
-        return Array(header, None, _objects(whole(), start, faults))
+        return Array(header, None, _objects(whole(), start, faults, budget))
     left = source.size - start - nbytes
     if left < 0:
         message = f"{nbytes} bytes of elements announced, but {source.size - start} remain"
@@ -223,10 +225,10 @@ def _lengths(header: Header) -> str:
     return "×".join(map(str, header.shape)) or "1"
 
 
-def _objects(source: Reader, start: int, faults: Faults) -> Program:
+def _objects(source: Reader, start: int, faults: Faults, budget: Budget) -> Program:
     """The pickle in the place of the elements, and what is wrong with it."""
     where = {"path": source.path, "entry": source.entry}
-    program = read_program(source, start)
+    program = _read(source, start, budget)
     for code, offset, message in program.faults:
         faults.add(code, message, offset, **where)
     if program.stopped:
@@ -237,10 +239,17 @@ def _objects(source: Reader, start: int, faults: Faults) -> Program:
     return program
 
 
-def _behind(source: Reader, whole: Callable[[], Reader]) -> Program | None:
+def _read(source: Reader, start: int, budget: Budget) -> Program:
+    program = read_program(source, start, limits=budget.limits)
+    budget.ran([program, *program.others])
+    budget.let_go(program)
+    return program
+
+
+def _behind(source: Reader, whole: Callable[[], Reader], budget: Budget) -> Program | None:
     """A pickle behind a header that is not understood here: numpy may understand it."""
     try:
-        program = read_program(whole(), data_start(source))
+        program = _read(whole(), data_start(source), budget)
     except FormatError:
         return None
     return program if program.calls or not program.stopped else None

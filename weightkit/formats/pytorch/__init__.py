@@ -7,6 +7,7 @@ object to ``objects``, which finds the state dicts, and each tensor's call to ``
 
 from __future__ import annotations
 
+from weightkit.archives import Budget
 from weightkit.findings import Examination
 from weightkit.formats.pytorch.strays import strays
 from weightkit.formats.pytorch.streams import examine_stream, is_pickle
@@ -52,6 +53,6 @@ def accepts(head: bytes) -> bool:
     return is_pickle(head)
 
 
-def examine(source: Reader) -> Examination:
+def examine(source: Reader, budget: Budget | None = None) -> Examination:
     """The pickles of a plain file, and the tensors that they describe."""
-    return examine_stream(source)
+    return examine_stream(source, budget or Budget())

@@ -12,15 +12,16 @@ from __future__ import annotations
 import re
 from itertools import islice
 
-from weightkit.machine import Limits, read_program
+from weightkit.archives import Budget
+from weightkit.machine import LIMITS, read_program
 from weightkit.programs import Program
 from weightkit.source import Reader
 
-WINDOW = 1 << 20
+WINDOW = 1 << 18
 """Bytes that are searched."""
 MOST = 200
 """Places that look like a beginning."""
-STRAY_LIMITS = Limits(opcodes=200_000, memory=32 << 20)
+STRAY_LIMITS = LIMITS._replace(opcodes=20_000, memory=4 << 20)
 """Of all of them together."""
 
 _MARK = re.compile(
@@ -34,18 +35,21 @@ _LINE_BEFORE = re.compile(rb"c[A-Za-z_][\w.]{0,62}\Z", re.ASCII)
 """The second line of a GLOBAL, and its first: protocol 0 has no mark."""
 
 
-def strays(source: Reader, start: int) -> tuple[Program, ...]:
-    """The programs from ``start`` on that import something; ``reading`` says that they are strays."""
+def strays(source: Reader, start: int, budget: Budget) -> tuple[Program, ...]:
+    """The programs from ``start`` on that call something; ``reading`` says that they are strays."""
     found: list[Program] = []
     limits, end = STRAY_LIMITS, start
     for offset in _beginnings(source.peek(start, WINDOW)):
         place = start + offset
         if place < end:
             continue  # inside one that was read
-        program = read_program(source, place, limits=limits)
-        limits = limits.less([program, *program.others])
+        program = read_program(source, place, limits=limits.least(budget.limits))
+        read = [program, *program.others]
+        limits = limits.less(read)
+        budget.ran(read)
         if program.globals:
             end = program.end
+        if program.calls:
             program.reading = "stray"
             found.append(program)
     return tuple(found)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from weightkit.archives import Budget
 from weightkit.errors import FormatError
 from weightkit.findings import Examination
 from weightkit.formats.pytorch.arrays import array_dtype
@@ -21,7 +22,7 @@ from weightkit.formats.pytorch.strays import strays
 from weightkit.formats.pytorch.tensors import Malformed, Tensors
 from weightkit.formats.pytorch.values import integers, name_of, pairs_of, text_of
 from weightkit.formats.pytorch.zipped import note_stream
-from weightkit.machine import LIMITS, Limits, read_program
+from weightkit.machine import Limits, read_program
 from weightkit.programs import Call, Program, Text
 from weightkit.rules import Faults
 from weightkit.source import Buffer, Cursor, Reader
@@ -36,20 +37,22 @@ JOBLIB_WRAPPERS = (
 )
 
 
-def examine_stream(source: Reader) -> Examination:
+def examine_stream(source: Reader, budget: Budget) -> Examination:
     """The pickles of ``source``, one after the other, and the tensors of the object in them."""
     faults = Faults(source.path, source.entry)
-    joblib = _Joblib(source)
+    joblib = _Joblib(source, budget.limits)
     first = _read(source, 0, joblib)
     if type(first.root) is int and first.root == MAGIC:
-        return _examine_legacy(source, first, faults)
+        return _examine_legacy(source, first, faults, budget)
     programs = [first]
     while len(programs) < MAX_PROGRAMS and _another(source, programs):
         programs.append(_read(source, programs[-1].end, joblib))
+    for read in (*programs, *joblib.programs):
+        budget.ran([read, *read.others])
     *before, last = programs
     for program in before:
-        note_stream(program, _Part(source, program.end), faults)
-    note_stream(last, source, faults)
+        note_stream(program, _Part(source, program.end), faults, budget)
+    note_stream(last, source, faults, budget)
     index = None
     if not first.stopped:
         index = _index(source, first, {}, "pickle", "little", faults)
@@ -107,19 +110,21 @@ _FIRST = frozenset(
 """Opcodes that can stand first: they take nothing from the stack."""
 
 
-def _examine_legacy(source: Reader, magic: Program, faults: Faults) -> Examination:
+def _examine_legacy(source: Reader, magic: Program, faults: Faults, budget: Budget) -> Examination:
     programs = [magic]
     while len(programs) < 5 and not programs[-1].stopped:
-        limits = LIMITS.less(programs)
+        limits = budget.limits.less(programs)
         programs.append(read_program(source, programs[-1].end, limits=limits))
     for program in programs:
-        note_stream(program, _Part(source, program.end), faults)
+        budget.ran([program, *program.others])
+    for program in programs:
+        note_stream(program, _Part(source, program.end), faults, budget)
     index = None
     if len(programs) == 5 and not programs[-1].stopped:
         _, version, facts, data, keys = programs
         byteorder = "big" if _fact(facts.root, "little_endian") is False else "little"
         try:
-            records = _records(source, data, keys, byteorder, faults)
+            records = _records(source, data, keys, byteorder, faults, budget)
         except FormatError as error:
             faults.add(error.code, error.message, error.offset)
             records = {}
@@ -137,7 +142,7 @@ def _fact(root: Any, name: str) -> Any:
 
 
 def _records(
-    source: Reader, data: Program, keys: Program, byteorder: str, faults: Faults
+    source: Reader, data: Program, keys: Program, byteorder: str, faults: Faults, budget: Budget
 ) -> dict[str, Extent]:
     """Where each storage's bytes are: one behind the other, in the order of the keys."""
     sizes = {item.root: item.dtype.nbytes for item in declared(data, Faults(""))}
@@ -158,7 +163,7 @@ def _records(
     if cursor.remaining:
         message = f"{cursor.remaining} bytes follow the last storage"
         faults.add("WK310", message, cursor.position)
-        keys.others += strays(source, cursor.position)
+        keys.others += strays(source, cursor.position, budget)
     return found
 
 
@@ -190,7 +195,7 @@ class _Joblib:
     An array of objects is a pickle of its own there; those read are kept in ``programs``.
     """
 
-    def __init__(self, source: Reader, limits: Limits = LIMITS) -> None:
+    def __init__(self, source: Reader, limits: Limits) -> None:
         self.source = source
         self.limits = limits
         self.programs: list[Program] = []

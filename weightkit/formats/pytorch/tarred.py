@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from weightkit.archives import Budget
 from weightkit.errors import FormatError
 from weightkit.findings import Examination
 from weightkit.formats.pytorch.objects import collect, divide
@@ -20,7 +21,7 @@ from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.strays import strays
 from weightkit.formats.pytorch.tensors import Malformed, Storage, Tensors, storage_dtype
 from weightkit.formats.pytorch.zipped import note_stream
-from weightkit.machine import LIMITS, read_program
+from weightkit.machine import read_program
 from weightkit.programs import Persistent, Program, Text
 from weightkit.rules import Faults
 from weightkit.source import Cursor, Reader
@@ -35,9 +36,11 @@ def accepts_tar(names: set[str]) -> bool:
     return names.issuperset(MEMBERS)
 
 
-def examine_tar(source: Reader, members: Mapping[str, Reader], faults: Faults) -> Examination:
+def examine_tar(
+    source: Reader, members: Mapping[str, Reader], faults: Faults, budget: Budget
+) -> Examination:
     """Index and programs of the old tar; ``members`` gives a reader for each name."""
-    old = _OldTar(members, faults)
+    old = _OldTar(members, faults, budget)
     try:
         old.read_storages()
         old.read_tensors()
@@ -49,7 +52,7 @@ def examine_tar(source: Reader, members: Mapping[str, Reader], faults: Faults) -
         old.search()
     reader = members["pickle"]
     program = old.read(reader, 0)
-    note_stream(program, reader, faults)
+    note_stream(program, reader, faults, budget)
     found = collect(program, old, faults)
     index = FileIndex(
         source.path,
@@ -66,12 +69,12 @@ def examine_tar(source: Reader, members: Mapping[str, Reader], faults: Faults) -
 class _OldTar(Tensors):
     """Like :class:`Tensors`, but a persistent id stands for a whole tensor."""
 
-    def __init__(self, members: Mapping[str, Reader], faults: Faults) -> None:
+    def __init__(self, members: Mapping[str, Reader], faults: Faults, budget: Budget) -> None:
         super().__init__(REBUILDS, {}, members["pickle"])
         self.members = members
         self.faults = faults
         self.programs: list[Program] = []
-        self.limits = LIMITS
+        self.budget = budget
         self.by_key: dict[int, TensorInfo] = {}
 
     def persistent(self, node: Persistent) -> TensorInfo | None:
@@ -82,15 +85,15 @@ class _OldTar(Tensors):
         return self.by_key.get(int(text))
 
     def read(self, reader: Reader, position: int) -> Program:
-        program = read_program(reader, position, limits=self.limits)
-        self.limits = self.limits.less([program])
+        program = read_program(reader, position, limits=self.budget.limits)
+        self.budget.ran([program, *program.others])
         self.programs.append(program)
         return program
 
     def search(self) -> None:
         """Look for the pickles of tables that cannot be followed; torch takes more for a count or key."""
         for name in ("storages", "tensors"):
-            self.programs.extend(strays(self.members[name], 0))
+            self.programs.extend(strays(self.members[name], 0, self.budget))
 
     def value(self, reader: Reader, cursor: Cursor) -> Any:
         """The object of the pickle at the cursor, which moves behind it."""

@@ -20,7 +20,7 @@ from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.storages import are_whole, locate
 from weightkit.formats.pytorch.strays import strays
 from weightkit.formats.pytorch.tensors import Tensors
-from weightkit.machine import LIMITS, read_program
+from weightkit.machine import read_program
 from weightkit.programs import Program
 from weightkit.rules import Faults
 from weightkit.source import Reader
@@ -30,6 +30,7 @@ MAX_CODE = 16 << 20
 """Bytes of TorchScript source that are read for the names of parameters and buffers."""
 
 _PICKLES = (".pkl", ".pickle", ".debug_pkl")
+_WITH_TENSORS = ("data.pkl", "constants.pkl")
 
 
 def accepts_zip(archive: Zip) -> bool:
@@ -155,7 +156,7 @@ class _Archive:
         self.budget = budget
         self.faults = faults
         self.programs: dict[ZipMember, Program] = {}
-        self.limits = LIMITS
+        self.limits = budget.limits
         self.readers: dict[ZipMember, Reader] = {}
         self.values: dict[str, object] = {}
         self.listing = True
@@ -199,10 +200,12 @@ class _Archive:
                 continue
             reader = self.reader(member)
             if reader is not None:
-                self.readers[member] = reader
+                if member.name.endswith(_WITH_TENSORS):
+                    self.readers[member] = reader
                 program = self.programs[member] = read_program(reader, limits=self.limits)
                 self.limits = self.limits.less([program])
-                note_stream(program, reader, self.faults)
+                self.budget.ran([program, *program.others])
+                note_stream(program, reader, self.faults, self.budget)
 
     def reader(self, member: ZipMember) -> Reader | None:
         try:
@@ -270,7 +273,7 @@ class _Archive:
         return found
 
 
-def note_stream(program: Program, reader: Reader, faults: Faults) -> None:
+def note_stream(program: Program, reader: Reader, faults: Faults, budget: Budget) -> None:
     """Turn a program's own complaints, and bytes behind it, into faults of the file."""
     where = {"path": reader.path, "entry": reader.entry}
     for code, offset, message in program.faults:
@@ -280,7 +283,8 @@ def note_stream(program: Program, reader: Reader, faults: Faults) -> None:
     elif program.end < reader.size:
         left = reader.size - program.end
         faults.add("WK310", f"{left} bytes follow the pickle", program.end, **where)
-        program.others += strays(program.reader, program.end)
+        program.others += strays(program.reader, program.end, budget)
+    budget.let_go(program)
 
 
 _CLASS = re.compile(
