@@ -43,6 +43,15 @@ def test_a_template_in_gguf_is_judged_whatever_its_key(tmp_path: Path, key: str)
     assert judged(tmp_path, "m.gguf", gguf(FINE, key)).verdict == "safe"
 
 
+def test_the_second_template_of_a_gguf_is_judged_too(tmp_path: Path) -> None:
+    """llama.cpp refuses it or takes the first; readers that fill a dict take the last."""
+    twice = gguf(FINE) + gguf(CLIMB)[24:]
+    twice = (
+        twice[:16] + (2 * int.from_bytes(twice[16:24], "little")).to_bytes(8, "little") + twice[24:]
+    )
+    assert {"WK212", "WK901"} <= codes(judged(tmp_path, "m.gguf", twice))
+
+
 def test_a_long_template_that_was_left_in_the_gguf_is_fetched(tmp_path: Path) -> None:
     template = "{# " + "x" * (1 << 20) + " #}"
     found = judged(tmp_path, "m.gguf", gguf(template + CLIMB))

@@ -133,7 +133,10 @@ class Pairs:
         self.nbytes_left = DECODED_NBYTES
 
     def read(self, count: int) -> None:
-        """Read ``count`` pairs; of two with the same key the first stays."""
+        """Read ``count`` pairs; of two with the same key the first stays.
+
+        Text behind the second, which other readers may take, is kept as gguf's own reader names it.
+        """
         for number in range(count):
             at = self.cursor.position
             key = self.walk.key(f"key {number}")
@@ -144,6 +147,8 @@ class Pairs:
             value = self.value(key, kind, kind_at)
             if key in self.metadata:
                 self.walk.faults.add("WK212", f"key {quoted(key)} a second time", at, subject=key)
+                if kind == STRING:
+                    self.metadata[f"{key}_{at}"] = value
                 continue
             self.metadata[key] = value
             if key == ALIGNMENT_KEY:
