@@ -275,6 +275,12 @@ def test_a_storage_that_a_pickle_refers_to_is_numbers() -> None:
     assert judged(out.getvalue()) == "safe"
 
 
+def test_arrays_of_old_joblib_are_for_review() -> None:
+    """Before 0.10 they lay in files of their own, which this one names."""
+    assert judged(proto(2) + new("joblib.numpy_pickle.NDArrayWrapper") + STOP) == "review"
+    assert judged(proto(2) + call("joblib.numpy_pickle.load", CMD) + STOP) == "unsafe"
+
+
 def test_a_distributed_mesh_is_made_but_not_called() -> None:
     mesh = "torch.distributed.device_mesh.DeviceMesh"
     assert judged(proto(2) + new(mesh) + EMPTY_DICT + BUILD + STOP) == "safe"

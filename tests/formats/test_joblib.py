@@ -22,11 +22,15 @@ def dtype(code: str) -> bytes:
 
 def wrapper(code: str, count: int, aligned: bool = True) -> bytes:
     """What joblib pickles in an array's place; its bytes follow."""
+    return wrapped(dtype(code), count, aligned)
+
+
+def wrapped(dtype: bytes, count: int, aligned: bool = True) -> bytes:
     state = dict_of(
         *(text("subclass"), name("numpy.ndarray")),
         *(text("shape"), tuple_of(number(count))),
         *(text("order"), text("C")),
-        *(text("dtype"), dtype(code)),
+        *(text("dtype"), dtype),
         *(text("allow_mmap"), b"\x88"),
         *(text("numpy_array_alignment_bytes"), number(16) if aligned else b"N"),
     )
@@ -103,3 +107,33 @@ def test_nesting_is_bounded() -> None:
     for _ in range(30):
         stream = b"](" + wrapper("O8", 1) + stream + b"e."
     assert judged(proto(2) + stream) != "safe"
+
+
+def dtype_of(code: str, *state: bytes) -> bytes:
+    return dtype(code) + tuple_of(number(3), text("|"), *state) + b"b"
+
+
+SIZES = number(8), number(8), number(27)
+OBJECT = dtype_of("O8", b"N", b"N", b"N", number(-1), number(-1), number(63))
+HOLDING = {
+    "a field": dtype_of(
+        "V8", b"N", tuple_of(text("a")), dict_of(text("a"), tuple_of(OBJECT, number(0))), *SIZES
+    ),
+    "a part": dtype_of("V8", tuple_of(OBJECT, tuple_of(number(1))), b"N", b"N", *SIZES),
+    "a flag": dtype_of("f8", b"N", b"N", b"N", number(-1), number(-1), number(63)),
+    "a list": call("numpy.dtype", text("f8,O")),
+    "a word": call("numpy.dtype", text("object")),
+    "a class": call("numpy.dtype", name("numpy.object_")),
+    "a class of types": call("numpy.dtypes.ObjectDType"),
+    "what is not known": call("numpy.dtype", call("mylib.f")),
+}
+
+
+@pytest.mark.parametrize("what", HOLDING)
+def test_elements_that_hold_objects_are_a_pickle(what: str) -> None:
+    """joblib goes by ``dtype.hasobject``. What it reads there has a memo of its own."""
+    nested = text("os") + b"\x94" + text("system") + b"\x94h\0h\1\x93" + text("id") + b"\x85R."
+    nested = proto(2) + nested + bytes(-len(nested) % 8)
+    memo = text("collections") + b"\x940" + text("OrderedDict") + b"\x940"
+    stream = proto(2) + memo + wrapped(HOLDING[what], len(nested) // 8, aligned=False)
+    assert "WK801" in {item.code for item in scanned(stream + nested + b".")}

@@ -11,7 +11,7 @@ from typing import Any
 from weightkit.dtypes import DTYPES, NUMPY, DType, opaque
 from weightkit.formats.pytorch.tensors import NOWHERE, Malformed, OutsideStorage, Rebuild, Tensors
 from weightkit.formats.pytorch.values import integers, name_of, text_of
-from weightkit.programs import Blob, Call, Global, Text
+from weightkit.programs import Blob, Call, Global, Pairs, Text
 from weightkit.source import Reader
 from weightkit.tensors import NESTED, RAW, Extent, TensorInfo
 
@@ -30,6 +30,36 @@ def array_dtype(node: Any) -> tuple[DType, str]:
         order = text_of(node.state[1])
     dtype = _numpy_code(code.lstrip("<>=|"))
     return dtype, "big" if order == ">" or code.startswith(">") else "little"
+
+
+_HOLDS_OBJECTS = 1
+"""The flag of an element type by which NumPy goes."""
+_DEEPEST = 16
+
+
+def holds_objects(node: Any, depth: int = 0) -> bool:
+    """Whether elements are, or may hold, Python objects: by the code, the flags or the fields."""
+    if type(node) is Global:
+        return node.name in ("object_", "object", "ObjectDType")
+    if type(node) is not Call or depth > _DEEPEST:
+        return False
+    codes = [node.target, *(node.args if type(node.args) is tuple else ())]
+    if any("O" in code or "object" in code for code in codes if isinstance(code, str)):
+        return True
+    if any(holds_objects(code, depth + 1) for code in codes if type(code) is Global):
+        return True
+    _, _, part, _, fields, _, _, flags, *_ = (
+        node.state if type(node.state) is tuple and len(node.state) > 7 else (None,) * 8
+    )
+    inner = (
+        [field[:1] for field in fields.items[1::2] if type(field) is tuple]
+        if type(fields) is Pairs
+        else []
+    )
+    inner.append(part[:1] if type(part) is tuple else ())
+    return bool(type(flags) is int and flags & _HOLDS_OBJECTS) or any(
+        holds_objects(item, depth + 1) for one in inner for item in one
+    )
 
 
 _KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}

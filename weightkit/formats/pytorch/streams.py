@@ -14,7 +14,7 @@ from typing import Any
 from weightkit.archives import Budget
 from weightkit.errors import FormatError
 from weightkit.findings import Examination
-from weightkit.formats.pytorch.arrays import array_dtype
+from weightkit.formats.pytorch.arrays import array_dtype, holds_objects
 from weightkit.formats.pytorch.objects import collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.storages import declared, locate
@@ -207,13 +207,14 @@ class _Joblib:
         if type(target) is not Call or name_of(target.target) not in JOBLIB_WRAPPERS:
             return 0
         held = {text_of(key): value for key, value in pairs_of(build.args)}
+        if holds_objects(held.get("dtype")):
+            return self.nested(position)
         try:
             dtype, _ = array_dtype(held.get("dtype"))
             shape = integers(held.get("shape"))
         except (Malformed, TypeError, ValueError, IndexError):
+            self.nested(position)  # should joblib take it for objects after all
             return 0
-        if dtype.name[:1] == "O":
-            return self.nested(position)
         padding = 0
         if held.get("numpy_array_alignment_bytes") is not None:
             padding = 1 + int.from_bytes(self.source.peek(position, 1), "little")
