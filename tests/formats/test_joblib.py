@@ -137,3 +137,27 @@ def test_elements_that_hold_objects_are_a_pickle(what: str) -> None:
     memo = text("collections") + b"\x940" + text("OrderedDict") + b"\x940"
     stream = proto(2) + memo + wrapped(HOLDING[what], len(nested) // 8, aligned=False)
     assert "WK801" in {item.code for item in scanned(stream + nested + b".")}
+
+
+WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        name(WRAPPER) + b")\x81",
+        name(WRAPPER) + b")}\x92",
+        b"(" + name(WRAPPER) + b"o",
+        b"(ijoblib.numpy_pickle\nNumpyArrayWrapper\n",
+        call("copyreg._reconstructor", name(WRAPPER), name("builtins.object"), b"N"),
+        call("copy_reg._reconstructor", name(WRAPPER), name("__builtin__.object"), b"N"),
+        call("copyreg.__newobj__", name(WRAPPER)),
+        call("copyreg.__newobj_ex__", name(WRAPPER), b")", b"}"),
+    ],
+)
+def test_a_wrapper_is_one_however_it_is_made(made: bytes) -> None:
+    """joblib passes over the number behind it; taken for an opcode it would swallow the attack."""
+    attack = ATTACK + b"0"
+    number_ = b"B" + struct.pack("<I", 3 + len(attack)) + b"aaa"
+    stream = proto(2) + wrapper("f8", 1, aligned=False).replace(name(WRAPPER) + b")\x81", made)
+    assert "WK801" in {item.code for item in scanned(stream + number_ + attack + b"0N.")}

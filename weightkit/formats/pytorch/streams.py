@@ -189,6 +189,21 @@ def _index(
     )
 
 
+_MAKERS = [
+    f"{module}.{name}"
+    for module in ("copyreg", "copy_reg")
+    for name in ("_reconstructor", "__newobj__", "__newobj_ex__")
+]
+
+
+def _class_of(made: Call) -> str:
+    """The class of an object. Protocols 0 and 1 make objects by a function of ``copyreg``."""
+    name = name_of(made.target)
+    if name in _MAKERS and type(made.args) is tuple and made.args:
+        return name_of(made.args[0])
+    return name
+
+
 class _Joblib:
     """joblib writes an array's bytes behind the opcode that built its ``NumpyArrayWrapper``.
 
@@ -204,7 +219,7 @@ class _Joblib:
     def nbytes(self, build: Call, position: int) -> int:
         """How many bytes of array (and padding before it) start at ``position``."""
         target = build.target
-        if type(target) is not Call or name_of(target.target) not in JOBLIB_WRAPPERS:
+        if type(target) is not Call or _class_of(target) not in JOBLIB_WRAPPERS:
             return 0
         held = {text_of(key): value for key, value in pairs_of(build.args)}
         if holds_objects(held.get("dtype")):
