@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from tests.pickles import call, dict_of, frame, name, number, proto, raw, text, tuple_of
+from tests.pickles import call, dict_of, frame, list_of, name, number, proto, raw, text, tuple_of
 from weightkit.analyses.safety import verdict
 from weightkit.analyses.scanning import findings
 from weightkit.findings import Finding
@@ -161,3 +161,35 @@ def test_a_wrapper_is_one_however_it_is_made(made: bytes) -> None:
     number_ = b"B" + struct.pack("<I", 3 + len(attack)) + b"aaa"
     stream = proto(2) + wrapper("f8", 1, aligned=False).replace(name(WRAPPER) + b")\x81", made)
     assert "WK801" in {item.code for item in scanned(stream + number_ + attack + b"0N.")}
+
+
+SPELT = {
+    # what NumPy takes, but does not write: how many bytes follow is not told by the words
+    "the shape as a list": (dtype("f8"), list_of(number(1))),
+    "the shape as text": (dtype("f8"), tuple_of(text("1"))),
+    "the shape as a float": (dtype("f8"), tuple_of(b"G?\xf0\0\0\0\0\0\0")),
+    "the shape as a bool": (dtype("f8"), tuple_of(b"\x88")),
+    "a letter": (dtype("d"), tuple_of(number(1))),
+    "a word": (dtype("float"), tuple_of(number(1))),
+    "a list of types": (dtype("i4,i4"), tuple_of(number(1))),
+    "a class": (call("numpy.dtypes.Float64DType"), tuple_of(number(1))),
+    "a class of Python": (call("numpy.dtype", name("builtins.float")), tuple_of(number(1))),
+    "a class of NumPy": (call("numpy.dtype", name("numpy.intc")), tuple_of(number(2))),
+    "a record larger than its code": (
+        dtype_of(
+            *("V4", b"N", tuple_of(text("a"))),
+            dict_of(text("a"), tuple_of(dtype("f8"), number(0))),
+            *(number(8), number(1), number(16)),
+        ),
+        tuple_of(number(1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPELT)
+def test_bytes_that_are_passed_over_are_told_by_the_words_of_numpy(what: str) -> None:
+    kind, shape = SPELT[what]
+    attack = ATTACK + b"0"
+    number_ = b"B" + struct.pack("<I", 3 + len(attack)) + b"aaa"
+    made = wrapped(kind, 1, aligned=False).replace(tuple_of(number(1)), shape, 1)
+    assert judged(proto(2) + made + number_ + attack + b"0N.") != "safe"

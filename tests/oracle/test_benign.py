@@ -213,6 +213,9 @@ SAFE: dict[str, Callable[[], Any]] = {
     "half": lambda: small().half().state_dict(),
     "scaler": lambda: torch.amp.GradScaler("cpu").state_dict(),
     "shared": shared,
+    "factories": lambda: [
+        collections.defaultdict(kind) for kind in (int, str, list, dict, set, float)
+    ],
     "sparse": sparse,
     "quantized": quantized,
     "nested tensor": nested_tensor,

@@ -57,6 +57,19 @@ def element(node: Any, depth: int = 0) -> Element | None:
     return described(node, node.state, depth)
 
 
+_WRITTEN = re.compile(r"[biufcSUVMmO]\d{1,9}", re.ASCII)
+
+
+def as_written(node: Any) -> bool:
+    """Whether an element type is spelt as NumPy's pickles spell it: by its kind and size."""
+    if type(node) is not Call or element(node) is None or not node.args:
+        return False
+    code = node.args[0]
+    if type(code) is Global:
+        return code.module == "ml_dtypes" or (code.name == "record" and node.state is not None)
+    return isinstance(code, str) and bool(_WRITTEN.fullmatch(code))
+
+
 def dtype(args: tuple[Any, ...]) -> bool:
     """``dtype("f8", False, True)``, or with a class of ml_dtypes."""
     if not args or not plains(args[1:]):

@@ -52,8 +52,14 @@ _WRAPPER = {"subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_al
 
 
 def _wrapper_state(_: Call, state: Any) -> bool:
-    """What joblib notes of an array."""
-    return type(state) is Pairs and all(key in _WRAPPER for key in state.items[::2])
+    """What joblib notes of an array, in the words that tell how many bytes follow."""
+    if type(state) is not Pairs or not all(key in _WRAPPER for key in state.items[::2]):
+        return False
+    held = {str(key): value for key, value in zip(*[iter(state.items)] * 2, strict=True)}
+    shape = held.get("shape")
+    sized = type(shape) is tuple and all(type(size) is int and size >= 0 for size in shape)
+    aligned = held.get("numpy_array_alignment_bytes")
+    return sized and type(aligned) in (int, type(None)) and arrays.as_written(held.get("dtype"))
 
 
 def _calls(why: str, check: Check, module: str, *names: str) -> dict[tuple[str, str], Trust]:

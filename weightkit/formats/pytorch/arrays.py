@@ -62,6 +62,14 @@ def holds_objects(node: Any, depth: int = 0) -> bool:
     )
 
 
+def item_size(node: Any, dtype: DType) -> int:
+    """Bytes of one element: of records, texts and the like those that the state says."""
+    state = node.state
+    said = state[5] if type(state) is tuple and len(state) > 5 else -1
+    sizeable = dtype.name[:1] in "VSUa" or type(node.args[0]) is Global
+    return said if type(said) is int and said >= 0 and sizeable else dtype.nbytes
+
+
 _KINDS = {"f": "float", "i": "int", "u": "uint", "c": "complex"}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from weightkit.archives import Budget
 from weightkit.errors import FormatError
 from weightkit.findings import Examination
-from weightkit.formats.pytorch.arrays import array_dtype, holds_objects
+from weightkit.formats.pytorch.arrays import array_dtype, holds_objects, item_size
 from weightkit.formats.pytorch.objects import collect, divide
 from weightkit.formats.pytorch.rebuilds import REBUILDS
 from weightkit.formats.pytorch.storages import declared, locate
@@ -233,7 +233,7 @@ class _Joblib:
         padding = 0
         if held.get("numpy_array_alignment_bytes") is not None:
             padding = 1 + int.from_bytes(self.source.peek(position, 1), "little")
-        nbytes = dtype.nbytes
+        nbytes = item_size(held.get("dtype"), dtype)
         for size in shape:
             nbytes *= size
         return max(0, min(padding + nbytes, self.source.size - position))
