@@ -214,7 +214,7 @@ SAFE: dict[str, Callable[[], Any]] = {
     "scaler": lambda: torch.amp.GradScaler("cpu").state_dict(),
     "shared": shared,
     "factories": lambda: [
-        collections.defaultdict(kind) for kind in (int, str, list, dict, set, float)
+        collections.defaultdict(kind) for kind in (int, str, list, dict, set, complex)
     ],
     "sparse": sparse,
     "quantized": quantized,

@@ -69,6 +69,7 @@ def factory(args: tuple[Any, ...]) -> bool:
         return True
     factory = args[0]
     known = {"list", "dict", "int", "float", "set", "str", "bool", "tuple", "bytes"}
+    known |= {"complex", "bytearray", "frozenset"}
     known |= {"long", "unicode"}  # as protocols 0 to 2 call int and str
     return type(factory) is Global and (
         (factory.module in ("builtins", "__builtin__") and factory.name in known)

@@ -30,7 +30,6 @@ from weightkit.tensors import Extent, FileIndex
 
 MAGIC = 0x1950A86A20F9469CFC6C
 MAX_PROGRAMS = 256
-MAX_NESTED = 8
 JOBLIB_WRAPPERS = (
     "joblib.numpy_pickle.NumpyArrayWrapper",
     "sklearn.externals.joblib.numpy_pickle.NumpyArrayWrapper",
@@ -214,7 +213,6 @@ class _Joblib:
         self.source = source
         self.limits = limits
         self.programs: list[Program] = []
-        self.depth = 0
 
     def nbytes(self, build: Call, position: int) -> int:
         """How many bytes of array (and padding before it) start at ``position``."""
@@ -239,12 +237,11 @@ class _Joblib:
         return max(0, min(padding + nbytes, self.source.size - position))
 
     def nested(self, position: int) -> int:
-        """Read the pickle at ``position``; nothing of it is passed over if it breaks off."""
-        if self.depth >= MAX_NESTED:
-            return 0
-        self.depth += 1
-        program = read_program(self.source, position, limits=self.limits, inline=self.nbytes)
-        self.depth -= 1
+        """Read the pickle at ``position``; nothing of it is passed over if it breaks off.
+
+        joblib reads it by an unpickler of Python's own, which knows of no arrays between opcodes.
+        """
+        program = read_program(self.source, position, limits=self.limits)
         self.limits = self.limits.less([program])
         self.programs.append(program)
         return 0 if program.stopped else program.end - position
