@@ -447,6 +447,7 @@ def test_shapes_of_arguments() -> None:
         "list by _reconstructor": call(
             "copyreg._reconstructor", name("builtins.list"), name("builtins.list"), range_of_many
         ),
+        "a scalar of zeros": call("numpy.core.multiarray.scalar", dtype("V2000000000")),
         "a power of ten": call("fractions.Fraction", text("1e999999999")),
         "a new enumeration": call(
             "torch.amp.grad_scaler.OptState", text("X"), list_of(tuple_of(text("a"), number(1)))

@@ -34,6 +34,7 @@ _SIZES |= {
 _HOLDS_OBJECTS = 1
 _DEEPEST = 16
 _MOST_FIELDS = 10_000
+_MOST_ZEROS = 1 << 16
 
 
 class Element(NamedTuple):
@@ -179,6 +180,8 @@ def masked_maker(args: tuple[Any, ...]) -> bool:
 def scalar(args: tuple[Any, ...]) -> bool:
     """``scalar(dtype, bytes)``; never of objects, whose bytes would be pointers."""
     found = element(args[0]) if len(args) in (1, 2) else None
+    if found is not None and len(args) == 1 and not 0 < (found.nbytes or 0) <= _MOST_ZEROS:
+        return False  # without bytes NumPy makes so many zeros
     return found is not None and (plains(args[1:]) if not found.objects else _is_object(args))
 
 
