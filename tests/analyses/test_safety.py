@@ -273,6 +273,9 @@ def test_a_storage_that_a_pickle_refers_to_is_numbers() -> None:
         file.writestr("m/version", "3\n")
         file.writestr("m/data/0", EVIL.ljust(64, b"\0"))
     assert judged(out.getvalue()) == "safe"
+    with zipfile.ZipFile(out, "a") as file:
+        file.writestr("m/data/0.storage", EVIL)
+    assert judged(out.getvalue()) == "unsafe"
 
 
 def test_arrays_of_old_joblib_are_for_review() -> None:

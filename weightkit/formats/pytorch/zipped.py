@@ -86,21 +86,25 @@ def unused(archive: Zip, programs: Iterable[Program]) -> list[ZipMember]:
             for item in program.persistents
             if type(item.pid) is tuple and len(item.pid) > 2 and isinstance(item.pid[2], str)
         )
-    places = {place for root in _roots(archive) for place in _places(root, used)}
-    return [m for m in archive.members if _holds_storage(m.name) and m.name not in places]
+    folders = {f"{root}/{name}" for root in _roots(archive) for name in _FOLDERS}
+    left = []
+    for member in archive.members:
+        folder, _, last = member.name.rpartition("/")
+        key = last.removesuffix(".storage") if folder.endswith("/.data") else last
+        if key in used and folder in folders:
+            continue
+        if _holds_storage(member.name):
+            left.append(member)
+    return left
 
 
+_FOLDERS = ("data", "constants", ".data")
+"""Of torch.save and TorchScript, of TorchScript's constants, of torch.package."""
 _holds_storage = re.compile(r"[^/]*/((data|constants)/[^/]+|\.data/[^/]+\.storage)").fullmatch
 
 
 def _roots(archive: Zip) -> set[str]:
     return {archive.root, _data_name(archive).removesuffix("data.pkl").rstrip("/")}
-
-
-def _places(root: str, keys: Iterable[str]) -> Iterator[str]:
-    """Where a storage may lie: in an archive of torch.save, a TorchScript one, a torch.package."""
-    for key in keys:
-        yield from (f"{root}/data/{key}", f"{root}/constants/{key}", f"{root}/.data/{key}.storage")
 
 
 def is_code(name: str) -> bool:
