@@ -208,6 +208,17 @@ def test_all_pickles_of_a_file_share_limits(content: bytes, suffix: str) -> None
     assert time.process_time() - start < 6
 
 
+def test_what_is_behind_all_ends_shares_limits() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("m/data.pkl", HARMLESS)
+        for number_ in range(200):
+            file.writestr(f"m/{number_}.pkl", HARMLESS + b"cos\nsystem\n" * 20_000)
+    start = time.process_time()
+    assert judged(out.getvalue()) == "review"
+    assert time.process_time() - start < 4
+
+
 def test_nested_files_share_a_budget() -> None:
     bomb = deflated(2, bytes(40 << 20))
     stream = b"".join(call("torch.storage._load_from_bytes", raw(bomb)) + b"0" for _ in range(200))
@@ -276,6 +287,26 @@ def test_a_storage_that_a_pickle_refers_to_is_numbers() -> None:
     with zipfile.ZipFile(out, "a") as file:
         file.writestr("m/data/0.storage", EVIL)
     assert judged(out.getvalue()) == "unsafe"
+
+
+@pytest.mark.parametrize(
+    ("held", "verdict"),
+    [
+        (b"\x80\2\x84\1\0\0\0.", "unsafe"),  # an import by code, and then the end: a pickle
+        (b"\x80\2\x84\1\0\0\0." + bytes(99), "safe"),
+        (b"\x80\2N." + bytes(99), "safe"),
+        (proto(2) + call("some.function") + STOP, "review"),
+        (proto(2) + call("some.function") + STOP + bytes(99), "safe"),
+        (EVIL + bytes(99), "unsafe"),
+    ],
+)
+def test_numbers_that_look_like_a_pickle(held: bytes, verdict: str) -> None:
+    """In storages that no pickle refers to: what does not end with them is one by chance."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("m/data.pkl", HARMLESS)
+        file.writestr("m/data/0", held)
+    assert judged(out.getvalue()) == verdict
 
 
 def test_arrays_of_old_joblib_are_for_review() -> None:

@@ -9,6 +9,7 @@ from weightkit.programs import Program
 
 MEBIBYTE = 1 << 20
 ALL_PICKLES = LIMITS._replace(opcodes=2 * LIMITS.opcodes)
+STRAYS = LIMITS._replace(opcodes=500_000, memory=32 << 20)
 
 
 class Budget:
@@ -18,7 +19,8 @@ class Budget:
     ``members`` how many are opened, ``depth`` how many containers lie inside one another. Every
     level down halves ``buffer``, as the outer ones are still held, and makes a member count for
     ten: archives whose members overlap hold themselves a hundred times at every level. ``pickles``
-    bounds all pickles together, as each of them is bounded by ``LIMITS``.
+    bounds all pickles together, as each of them is bounded by ``LIMITS``, and ``strays`` what is read
+    behind their ends.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class Budget:
         members: int = 10_000,
         depth: int = 4,
         pickles: Limits = ALL_PICKLES,
+        strays: Limits = STRAYS,
     ) -> None:
         self.nbytes = nbytes
         self.buffer = buffer
@@ -35,6 +38,7 @@ class Budget:
         self.depth = depth
         self.level = 0
         self.pickles = pickles
+        self.strays = strays
         self.kept = buffer
 
     @property

@@ -220,7 +220,7 @@ class _Examiner:
             unused = pytorch.unused(archive, found.programs)
             if unused:
                 more = Faults(source.path, source.entry)
-                parts += self.recognised(self.readers(unused, archive, more))
+                parts += (*self.numbers(self.readers(unused, archive, more)),)
                 found = Examination(found.index, found.programs, (*found.faults, *more.all()))
             if name.lower().endswith(CONCATENATED):
                 found = Examination(
@@ -259,6 +259,16 @@ class _Examiner:
                 for reader in self.readers(code, archive, faults)
             ),
         )
+
+    def numbers(self, readers: Iterator[Reader]) -> Iterator[Examined]:
+        """What bytes are that lie where tensors do, though no pickle refers to them."""
+        from weightkit.formats import pytorch
+
+        for part in self.recognised(readers):
+            whole = part.examination
+            if part.format == pytorch.NAME and pytorch.are_by_chance(whole.programs):
+                whole = Examination(None, whole.programs)
+            yield Examined(part.name, part.format, whole, part.parts)
 
     def recognised(self, readers: Iterator[Reader]) -> tuple[Examined, ...]:
         """Those of the parts that are something; the others are bytes that nobody runs."""

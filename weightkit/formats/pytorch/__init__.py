@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from weightkit.archives import Budget
 from weightkit.findings import Examination
-from weightkit.formats.pytorch.strays import strays
+from weightkit.formats.pytorch.strays import are_by_chance, strays
 from weightkit.formats.pytorch.streams import examine_stream, is_pickle
 from weightkit.formats.pytorch.tarred import MEMBERS as TAR_MEMBERS
 from weightkit.formats.pytorch.tarred import accepts_tar, examine_tar
@@ -32,6 +32,7 @@ __all__ = [
     "accepts",
     "accepts_tar",
     "accepts_zip",
+    "are_by_chance",
     "examine",
     "examine_code",
     "examine_tar",

@@ -10,6 +10,7 @@ counts, which chance does not make (``judge``).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import islice
 
 from weightkit.archives import Budget
@@ -22,7 +23,7 @@ WINDOW = 1 << 18
 MOST = 200
 """Places that look like a beginning."""
 STRAY_LIMITS = LIMITS._replace(opcodes=20_000, memory=4 << 20)
-"""Of all of them together."""
+"""Of all behind one end together; ``Budget.strays`` bounds those of a whole file."""
 
 _MARK = re.compile(
     rb"\x80[\x00-\x05]"
@@ -38,7 +39,7 @@ _LINE_BEFORE = re.compile(rb"c[A-Za-z_][\w.]{0,62}\Z", re.ASCII)
 def strays(source: Reader, start: int, budget: Budget) -> tuple[Program, ...]:
     """The programs from ``start`` on that call something; ``reading`` says that they are strays."""
     found: list[Program] = []
-    limits, end = STRAY_LIMITS, start
+    limits, end = STRAY_LIMITS.least(budget.strays), start
     for offset in _beginnings(source.peek(start, WINDOW)):
         place = start + offset
         if place < end:
@@ -47,6 +48,7 @@ def strays(source: Reader, start: int, budget: Budget) -> tuple[Program, ...]:
         read = [program, *program.others]
         limits = limits.less(read)
         budget.ran(read)
+        budget.strays = budget.strays.less(read)
         if program.globals:
             end = program.end
         if program.calls:
@@ -64,3 +66,17 @@ def _beginnings(held: bytes) -> list[int]:
         if line is not None:
             marks.append(line.start())
     return sorted(marks)
+
+
+def are_by_chance(programs: Sequence[Program]) -> bool:
+    """Whether programs may be numbers that look like some: if so, they are strays from now on.
+
+    Some bytes in ten thousand begin as a pickle does, and a few opcodes may follow. But what ends
+    where the bytes do is a pickle.
+    """
+    chance = (
+        not programs or programs[-1].stopped != "" or programs[-1].end < programs[-1].reader.size
+    )
+    for program in programs if chance else ():
+        program.reading = "stray"
+    return chance

@@ -81,19 +81,22 @@ def unused(archive: Zip, programs: Iterable[Program]) -> list[ZipMember]:
     for program in programs:
         if program.stopped:
             return []
+        pids = (item.pid for item in program.persistents)
         used.update(
-            str(item.pid[2])
-            for item in program.persistents
-            if type(item.pid) is tuple and len(item.pid) > 2 and isinstance(item.pid[2], str)
+            pid[2]
+            for pid in pids
+            if type(pid) is tuple and len(pid) > 2 and isinstance(pid[2], str)
         )
-    folders = {f"{root}/{name}" for root in _roots(archive) for name in _FOLDERS}
+    roots = _roots(archive)
+    folders = {f"{root}/{name}" for root in roots for name in _FOLDERS}
+    usual = {f"{root}/data/{key}" for root in roots for key in used}  # nearly all, told apart first
     left = []
     for member in archive.members:
+        if member.name in usual:
+            continue
         folder, _, last = member.name.rpartition("/")
         key = last.removesuffix(".storage") if folder.endswith("/.data") else last
-        if key in used and folder in folders:
-            continue
-        if _holds_storage(member.name):
+        if not (key in used and folder in folders) and _holds_storage(member.name):
             left.append(member)
     return left
 
