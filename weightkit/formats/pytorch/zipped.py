@@ -87,18 +87,18 @@ def unused(archive: Zip, programs: Iterable[Program]) -> list[ZipMember]:
             for pid in pids
             if type(pid) is tuple and len(pid) > 2 and isinstance(pid[2], str)
         )
-    roots = _roots(archive)
+    roots, left = _roots(archive), [*archive.members]
+    for root in roots:  # nearly all are told apart here
+        usual, cut = f"{root}/data/", len(root) + len("/data/")
+        left = [m for m in left if m.name[cut:] not in used or not m.name.startswith(usual)]
     folders = {f"{root}/{name}" for root in roots for name in _FOLDERS}
-    usual = {f"{root}/data/{key}" for root in roots for key in used}  # nearly all, told apart first
-    left = []
-    for member in archive.members:
-        if member.name in usual:
-            continue
-        folder, _, last = member.name.rpartition("/")
-        key = last.removesuffix(".storage") if folder.endswith("/.data") else last
-        if not (key in used and folder in folders) and _holds_storage(member.name):
-            left.append(member)
-    return left
+    return [m for m in left if _holds_storage(m.name) and not _is_used(m.name, used, folders)]
+
+
+def _is_used(name: str, used: set[str], folders: set[str]) -> bool:
+    folder, _, last = name.rpartition("/")
+    key = last.removesuffix(".storage") if folder.endswith("/.data") else last
+    return key in used and folder in folders
 
 
 _FOLDERS = ("data", "constants", ".data")
