@@ -219,6 +219,25 @@ def test_what_is_behind_all_ends_shares_limits() -> None:
     assert time.process_time() - start < 4
 
 
+def test_names_of_many_parts_hide_what_they_reach() -> None:
+    """``os.path.os.path...`` walks as far as it likes: nobody walks it that far to judge it."""
+    for path in ("os." + "path.os." * 500 + "system", "m." * 100 + "z", "m.C." + "a." * 100 + "z"):
+        module, _, attribute = path.partition(".")
+        stream = f"c{module}\n{attribute}\n)R.".encode()
+        assert judged(proto(2) + stream) == "unsafe"
+    long = b"".join(b"cm%d\n" % n + b"a." * 32_000 + b"z\n0" for n in range(100))
+    start = time.process_time()
+    assert judged(proto(2) + long + b"N.") == "unsafe"
+    assert time.process_time() - start < 4
+
+
+def test_a_name_that_stands_a_million_times_is_judged_once() -> None:
+    start = time.process_time()
+    assert judged(proto(2) + b"cos\nsystem\n" * 1_000_000 + b".") == "unsafe"
+    assert judged(proto(2) + b"ca\nb\nq\0" + b"h\0)R0" * 1_000_000 + b"N.") == "review"
+    assert time.process_time() - start < 8
+
+
 def test_nested_files_share_a_budget() -> None:
     bomb = deflated(2, bytes(40 << 20))
     stream = b"".join(call("torch.storage._load_from_bytes", raw(bomb)) + b"0" for _ in range(200))

@@ -8,6 +8,7 @@ follows from the codes of the findings alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from weightkit.analyses.decompile import call_text, expression
@@ -69,7 +70,17 @@ class Name(NamedTuple):
 
 def resolve(node: Global) -> Name:
     """The rows for a global. Names of Python 2 are judged as what they became, and as they stand."""
-    module, name = node.module, node.name
+    usual = len(node.module) + len(node.name) < _USUAL
+    return (_resolved if usual else _resolved.__wrapped__)(node.module, node.name)
+
+
+_USUAL, _MOST_NAMES = 200, 4096
+"""Characters of a name that is remembered, and how many are: one may stand a million times."""
+
+
+@lru_cache(maxsize=_MOST_NAMES)
+def _resolved(own_module: str, own_name: str) -> Name:
+    module, name = own_module, own_name
     if (module, name) in RENAMED_NAMES:
         module, name = RENAMED_NAMES[module, name]
     elif module in RENAMED_MODULES:
@@ -77,7 +88,7 @@ def resolve(node: Global) -> Name:
     path, trust = f"{module}.{name}", TRUSTED.get((module, name))
     if trust is not None:
         return Name(path, trust, None, None)
-    both = {(module, name), (node.module, node.name)}
+    both = {(module, name), (own_module, own_name)}
     calling = [danger(*one) for one in sorted(both)]
     naming = [danger(*one, called=False) for one in sorted(both)]
     return Name(path, None, next(filter(None, calling), None), next(filter(None, naming), None))
@@ -135,7 +146,9 @@ class _Judgement:
     def name(self, node: Global) -> Name:
         found = self.names.get(node)
         if found is None:
-            found = self.names[node] = resolve(node)
+            found = resolve(node)
+            if len(self.names) < _MOST_NAMES:
+                self.names[node] = found
         return found
 
     # What is called
@@ -367,6 +380,9 @@ class _Judgement:
         )
 
     def say(self, code: str, call: Call, message: str, subject: str = "", effect: str = "") -> None:
+        if self.faults.is_full(code):  # then the words, which take most of the time, are not made
+            self.faults.add(code, message)
+            return
         self.faults.add(
             code,
             message,

@@ -15,7 +15,8 @@ _PAD = bytes(16)
 
 # Roughly what an object takes, in bytes (CPython 3.11, 64 bits), beside what it holds.
 NODE_COST = 120
-GLOBAL_COST = 240
+GLOBAL_COST = 800
+"""With what judging it takes: honest pickles name a thing once."""
 TEXT_COST = 180
 LIST_COST = 80
 MARK_COST = 64

@@ -73,6 +73,10 @@ class Faults:
             where.setdefault("entry", self.entry)
             self._found.append(finding(code, message, offset=offset, **where))
 
+    def is_full(self, code: str) -> bool:
+        """Whether findings of this code are only counted by now, so that nobody reads their words."""
+        return self._counts.get(code, 0) >= self.limit
+
     def extend(self, findings: tuple[Finding, ...] | list[Finding]) -> None:
         """Take over findings that another examination made."""
         self._found.extend(findings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from weightkit.analyses.stdlib import STDLIB
 from weightkit.analyses.trust.dangers import (
@@ -34,7 +35,21 @@ def danger(module: str, name: str, called: bool = True) -> Danger | None:
     nothing. Dotted names are walked: every part may be a module that the one before imported, so
     ``random._os.system`` is ``os.system``.
     """
+    usual = len(module) + len(name) < _USUAL
+    return (_danger if usual else _danger.__wrapped__)(module, name, called)
+
+
+_USUAL, _MOST_NAMES = 200, 4096
+"""Characters of a name that is remembered, and how many are: one may stand a million times."""
+_MOST_PARTS = 64
+"""Nobody's name has so many; and to walk it takes as many steps, each over all of it."""
+
+
+@lru_cache(maxsize=_MOST_NAMES)
+def _danger(module: str, name: str, called: bool) -> Danger | None:
     module = "builtins" if module == "__builtin__" else module
+    if module.count(".") + name.count(".") > _MOST_PARTS:
+        return ATTRIBUTE
     if name in SAFE_NAMES.get(module, ()):
         return None
     parts = name.split(".")
