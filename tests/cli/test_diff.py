@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from tests.cli.test_commands import document, run
 from tests.golden import same
+from tests.processes import hear_signals
 from weightkit.cli import group
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -285,6 +286,7 @@ def test_an_interrupt_ends_it(tmp_path: Path) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=hear_signals,
     )
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(3)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import hear_signals
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 GGUF = "fixtures/llama-q8_0.gguf"
 PROGRAM = [sys.executable, "-m", "weightkit"]
@@ -100,6 +102,7 @@ def test_signals_that_end(number: int, status: int, said: bytes) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=hear_signals,
     )
     wait_until_idle(process.pid)
     process.send_signal(number)
@@ -116,7 +119,11 @@ def test_signals_are_heard_in_the_midst_of_a_large_file(command: str, tmp_path: 
         file.write(len(head).to_bytes(8, "little") + head.encode())
         file.truncate(file.tell() + (1 << 42))  # of holes
     process = subprocess.Popen(
-        [*PROGRAM, command, str(path)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*PROGRAM, command, str(path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=hear_signals,
     )
     wait_until_busy(process.pid)
     process.send_signal(signal.SIGTERM)
@@ -156,6 +163,7 @@ def test_a_signal_ends_the_workers_too(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=hear_signals,
     )
     workers = wait_for_workers(process.pid)
     process.send_signal(signal.SIGTERM)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.processes import hear_signals
 from weightkit.convert import convert, places, running
 from weightkit.convert.running import How
 from weightkit.convert.wishes import Wish
@@ -42,7 +43,7 @@ def saved(path: Path, held: Any = None, **options: Any) -> Path:
 
 def weightkit(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "weightkit", *map(str, arguments)]
-    options.setdefault("cwd", ROOT)
+    options = {"cwd": ROOT, "preexec_fn": hear_signals, **options}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     )
