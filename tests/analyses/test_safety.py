@@ -295,6 +295,15 @@ def test_a_pickle_in_a_record_that_torch_does_not_unpickle(member: str) -> None:
     assert "WK801" in codes(out.getvalue())
 
 
+@pytest.mark.parametrize("name_", ["data.pkl", "Data.pkl", "DATA.PKL", "data.PKL", "dAtA.pkl"])
+def test_torch_does_not_mind_the_case_of_records(name_: str) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr(f"m/{name_}", EVIL)
+        file.writestr("m/version", "3\n")
+    assert judged(out.getvalue()) == "unsafe"
+
+
 def test_a_storage_that_a_pickle_refers_to_is_numbers() -> None:
     """A tensor of bytes may spell a pickle: no loader runs it."""
     out = io.BytesIO()

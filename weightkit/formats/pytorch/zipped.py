@@ -207,7 +207,7 @@ class _Archive:
                 continue
             reader = self.reader(member)
             if reader is not None:
-                if member.name.endswith(_WITH_TENSORS):
+                if member.name.lower().endswith(_WITH_TENSORS):  # torch finds it in any case
                     self.readers[member] = reader
                 program = self.programs[member] = read_program(reader, limits=self.limits)
                 self.limits = self.limits.less([program])
