@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,6 +60,8 @@ class Signer(NamedTuple):
     identity_token: str | None = None
     browser: bool = True
     staging: bool = False
+    trust_config: str = ""
+    """A file that says which services of sigstore sign, and whose keys theirs are."""
 
     @property
     def method(self) -> str:
@@ -94,7 +97,7 @@ def sign(
     Files that belong to git (``.git``, ``.gitattributes``, ``.github``, ``.gitignore``) and the
     signature itself are not covered. Raises PlanError if the signature exists, unless ``force``;
     UnsafeError for a link in the folder, unless ``follow``; NetworkError where sigstore cannot be
-    reached; MissingExtra.
+    reached, or refuses; UnsupportedError for a key or token of no use; MissingExtra.
     """
     _check_there(path)
     if os.path.lexists(signature) and not force:
@@ -188,12 +191,16 @@ def _signing(signer: Signer, signature: str) -> making.Config:
 
     config = making.Config()
     if signer.sigstore:
-        return config.use_sigstore_signer(
-            use_ambient_credentials=True,
-            identity_token=signer.identity_token,
-            force_oob=not signer.browser,
-            use_staging=signer.staging,
-        )
+        _check_token(signer.identity_token)
+        trust = Path(signer.trust_config) if signer.trust_config else None
+        with _failing_as(signer.trust_config or signature, signature, "no trust configuration"):
+            return config.use_sigstore_signer(
+                use_ambient_credentials=True,
+                identity_token=signer.identity_token,
+                force_oob=not signer.browser,
+                use_staging=signer.staging,
+                trust_config=trust,
+            )
     with _failing_as(signer.private_key, signature, "no usable key"):
         if not signer.certificate:
             key, password = Path(signer.private_key), signer.password
@@ -204,6 +211,16 @@ def _signing(signer: Signer, signature: str) -> making.Config:
             # The library wants one at least: where none lies between, the certificate again.
             certificate_chain=[Path(item) for item in signer.chain or (signer.certificate,)],
         )
+
+
+def _check_token(token: str | None) -> None:
+    """Refuse a token of no use before the files are hashed. One that is empty is none to the library,
+    which would have a browser opened.
+    """
+    if token is not None:
+        from sigstore.oidc import IdentityToken
+
+        IdentityToken(token)
 
 
 def _verifier(trust: Trust, signature: str) -> checking.Config:
@@ -275,53 +292,81 @@ def _failing_as(path: str, signature: str, what: str = "", half: str = "") -> It
         yield
     except OSError as error:
         if _is_network(error):
-            raise _unreachable(signature, error) from error
+            raise _not_served(signature, error) from error
         where = os.fspath(error.filename) if error.filename else path
         where = signature if where == half else where
         raise AccessError(error.strerror or str(error), path=where, code="WK010") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         _refuse_links(path, str(error))
-        message = f"{what}: {error}" if what else str(error)
+        what = what or ("sigstore answers what it should not" if _of_sigstore(error) else "")
+        message = f"{what}: {_reason(error)}" if what else _reason(error)
         raise UnsupportedError(message, path=path) from error
     except WeightkitError:
         raise
-    except _named_errors() as error:
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _LIBRARIES:
+            raise
         if _is_network(error):
-            raise _unreachable(signature, error) from error
-        raise UnsupportedError(f"{error}", path=path) from error
+            raise _not_served(signature, error) from error
+        raise UnsupportedError(_reason(error), path=path) from error
 
 
-def _named_errors() -> tuple[type[Exception], ...]:
-    """The errors of the libraries below that are none of Python's; () where they are not there."""
-    try:
-        from cryptography.exceptions import UnsupportedAlgorithm
-        from OpenSSL.crypto import Error
-        from sigstore.errors import Error as SigstoreError
-        from sigstore.oidc import IdentityError, IssuerError
-        from tuf.api.exceptions import DownloadError, RepositoryError
-        from urllib3.exceptions import HTTPError
-    except ImportError:
-        return ()
-    known = (UnsupportedAlgorithm, Error, SigstoreError, IdentityError, IssuerError)
-    return (*known, DownloadError, RepositoryError, HTTPError)
-
-
+_LIBRARIES = {"cryptography", "OpenSSL", "securesystemslib", "sigstore", "tuf", "urllib3"}
+"""Whose errors are none of Python's. Those of sigstore's services are not among its public names."""
 _OF_THE_NETWORK = {"gaierror", "HTTPError", "DownloadError", "RequestException", "IssuerError"}
 
 
-def _is_network(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is that a host could not be reached."""
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that."""
     while error is not None:
-        names = {kind.__name__ for kind in type(error).__mro__}
-        if names & _OF_THE_NETWORK or isinstance(error, ConnectionError | TimeoutError):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
-def _unreachable(signature: str, error: BaseException) -> NetworkError:
-    message = f"sigstore needs the network, and cannot be reached: {error}"
+def _is_network(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is that a host cannot be reached or does not serve."""
+    return any(
+        {kind.__name__ for kind in type(item).__mro__} & _OF_THE_NETWORK
+        or isinstance(item, ConnectionError | TimeoutError)
+        for item in _causes(error)
+    )
+
+
+def _of_sigstore(error: BaseException) -> bool:
+    """Whether one of Python's errors comes from within sigstore, which trusts its services."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(str(frame.f_globals.get("__name__")).startswith("sigstore.") for frame, _ in frames)
+
+
+def _not_served(signature: str, error: BaseException) -> NetworkError:
+    """Who answered what, or that nobody did."""
+    message = f"sigstore needs the network, and cannot be reached: {_reason(error)}"
+    for item in _causes(error):
+        answer = getattr(item, "response", None)
+        if answer is not None:
+            status = f"{answer.status_code} {answer.reason or ''}".strip()
+            verb = "refuses" if answer.status_code < 500 else "fails"
+            message = f"sigstore {verb}: {answer.url} answers {status}{_said(answer)}"
+        elif isinstance(item, json.JSONDecodeError):
+            message = f"sigstore answers what is no JSON: {item}"
     return NetworkError(message, path=signature)
+
+
+def _said(answer: Any) -> str:
+    """The reason that a service gives; "" where it gives none."""
+    try:
+        return f": {answer.json()['message']}"
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
+def _reason(error: BaseException) -> str:
+    """What an error says, and what its cause adds to that, on one line."""
+    texts = [" ".join(str(item).split()) for item in _causes(error)]
+    first, *more = [text for text in texts if text] or [type(error).__name__]
+    if isinstance(error, LookupError):  # says no more than a name
+        first = f"{type(error).__name__} {first}"
+    return f"{first}: {more[0]}" if more and more[0] not in first else first
 
 
 # Who signed

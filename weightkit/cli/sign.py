@@ -59,6 +59,12 @@ a key. Needs the extra sign: pip install 'weightkit[sign]'"""
 )
 @click.option("--no-browser", is_flag=True, help="With --sigstore: print a link to log in at.")
 @click.option("--staging", is_flag=True, help="With --sigstore: its instance for tests.")
+@click.option(
+    "--trust-config",
+    metavar="FILE",
+    shell_complete=options.complete_files,
+    help="With --sigstore: a sigstore of one's own, from a file.",
+)
 @click.option("--force", is_flag=True, help="Replace an older signature.")
 @click.option("--follow-symlinks", is_flag=True, help="Sign what links in the folder lead to.")
 @options.output
@@ -73,6 +79,7 @@ def command(
     identity_token_file: str | None,
     no_browser: bool,
     staging: bool,
+    trust_config: str | None,
     force: bool,
     follow_symlinks: bool,
     output: options.Output,
@@ -91,8 +98,11 @@ def command(
         raise click.UsageError("--certificate, --chain and --password-file go with --key.")
     if chain and not certificate:
         raise click.UsageError("--chain goes with --certificate.")
-    if (identity_token_file or no_browser or staging) and not sigstore:
-        raise click.UsageError("--identity-token-file, --no-browser and --staging: --sigstore.")
+    if (identity_token_file or no_browser or staging or trust_config) and not sigstore:
+        message = "--identity-token-file, --no-browser, --staging and --trust-config: --sigstore."
+        raise click.UsageError(message)
+    if staging and trust_config:
+        raise click.UsageError("--staging or --trust-config, one of them.")
 
     def work(path: str) -> Signing:
         password = _first_line(password_file)
@@ -106,6 +116,7 @@ def command(
             os.fsdecode(token) if token is not None else None,
             not no_browser,
             staging,
+            trust_config or "",
         )
         target = signature or signing.default_signature(path)
         with progress("sign", output.quiet) as display:
