@@ -17,6 +17,7 @@ import hashlib
 import json
 import struct
 import threading
+import urllib.parse
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
@@ -348,14 +349,19 @@ OPENID, FULCIO, REKOR = (
     "/api/v2/signingCert",
     "/api/v1/log/entries",
 )
+AUTHORIZE, TOKEN = "/authorization_endpoint", "/token_endpoint"
+BY_HAND = "urn:ietf:wg:oauth:2.0:oob"
+"""Where a browser is sent that shows the code, to be entered by hand."""
 
 
 class Server(ThreadingTCPServer):
     """The services of one instance. ``answers`` of a path are given instead of the true ones, bytes as
-    they are; None is no answer at all. ``asked`` are the paths, as they came.
+    they are; None is no answer at all. ``asked`` are the paths, as they came. Whoever logs in is
+    ``identity``, by ``issuer``, and may do so unless ``denies``.
     """
 
     daemon_threads = True
+    identity, issuer, denies = "someone@example.org", "https://login.example.org", False
 
     def __init__(self, own: Sigstore) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -363,8 +369,10 @@ class Server(ThreadingTCPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.answers: dict[str, tuple[int, Any] | None] = {}
         self.asked: list[str] = []
+        self.codes: dict[str, str] = {}
 
     def answer(self, path: str, authorization: str, raw: bytes) -> tuple[int, Any] | None:
+        path, _, query = path.partition("?")
         self.asked.append(path)
         if path in self.answers:
             return self.answers[path]
@@ -373,9 +381,30 @@ class Server(ThreadingTCPServer):
         if path == REKOR:
             return self.own.rekor(json.loads(raw))
         if path == OPENID:
-            ends = ("authorization_endpoint", "token_endpoint")
-            return 200, {name: f"{self.url}/{name}" for name in ends}
+            return 200, {path[1:]: f"{self.url}{path}" for path in (AUTHORIZE, TOKEN)}
+        if path == AUTHORIZE:
+            return self._authorize(_fields(query))
+        if path == TOKEN:
+            return self._exchange(_fields(raw.decode()))
         return 404, {"message": "nothing here"}
+
+    def _authorize(self, asked: dict[str, str]) -> tuple[int, Any]:
+        """A code, for whom it is shown to or whose browser is sent back with it."""
+        code = f"code{len(self.codes)}"
+        self.codes[code] = asked["code_challenge"]
+        given = {"error": "access_denied"} if self.denies else {"code": code}
+        if asked["redirect_uri"] == BY_HAND:
+            return 200, given
+        back = urllib.parse.urlencode({**given, "state": asked["state"]})
+        return 302, f"{asked['redirect_uri']}?{back}"
+
+    def _exchange(self, asked: dict[str, str]) -> tuple[int, Any]:
+        """A token for a code, for whom asked for the code."""
+        digest = hashlib.sha256(asked["code_verifier"].encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        if self.codes.pop(asked["code"], None) != challenge:
+            return 400, {"message": "no such code"}
+        return 200, {"access_token": self.own.token(self.issuer, self.identity)}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -389,6 +418,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
+        if status == 302:
+            self.send_header("Location", document)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -410,6 +441,10 @@ def served(own: Sigstore) -> Iterator[Server]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _fields(query: str) -> dict[str, str]:
+    return dict(urllib.parse.parse_qsl(query))
 
 
 def _hash(held: bytes) -> dict[str, str]:

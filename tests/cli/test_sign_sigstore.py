@@ -6,7 +6,10 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +118,75 @@ def test_a_log_with_many_entries(server: Server, folder: Path) -> None:
         (entry,) = bundle["verificationMaterial"]["tlogEntries"]
         assert int(entry["inclusionProof"]["treeSize"]) == count == len(server.own.entries)
         assert document(*checking(folder))["same"]
+
+
+# Logging in
+
+
+def starting(folder: Path, *more: str, **how: Any) -> subprocess.Popen[str]:
+    """A process that signs without a token."""
+    trust = str(folder.parent / "trust.json")
+    arguments = ["sign", str(folder), "--sigstore", "--trust-config", trust, *more]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-m", "weightkit", *arguments],
+        **{"stdin": pipe, "stdout": pipe, "stderr": pipe, "text": True, **how},
+    )
+
+
+def link_of(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    return next(line.strip() for line in process.stderr if line.strip().startswith("http"))
+
+
+def test_logging_in_by_a_link(server: Server, folder: Path) -> None:
+    process = starting(folder, "--no-browser", "--json")
+    with urllib.request.urlopen(link_of(process), timeout=30) as page:
+        code = json.load(page)["code"]
+    output, errors = process.communicate(f"{code}\n", timeout=60)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["method"] == "sigstore"  # and no word of the prompt
+    assert document(*checking(folder))["signer"]["subject"] == WHO
+
+
+def test_a_code_that_is_wrong(server: Server, folder: Path) -> None:
+    process = starting(folder, "--no-browser")
+    _, errors = process.communicate("guessed\n", timeout=60)
+    assert process.returncode == 4
+    assert f"{server.url}/token_endpoint answers 400 Bad Request: no such code" in errors
+    assert not os.path.exists(f"{folder}.sig")
+
+
+def test_a_code_that_nobody_enters(server: Server, folder: Path) -> None:
+    process = starting(folder, "--no-browser", stdin=subprocess.DEVNULL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert errors.endswith(": logging in needs a code, and there is no one to enter it\n")
+    assert not os.path.exists(f"{folder}.sig")
+
+
+@pytest.fixture
+def browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that goes where it is sent, and shows nothing."""
+    script = tmp_path / "browser.py"
+    script.write_text("import sys, urllib.request as u; u.urlopen(sys.argv[1], timeout=30).read()")
+    monkeypatch.setenv("BROWSER", f"{sys.executable} {script} %s")
+
+
+def test_logging_in_with_a_browser(server: Server, folder: Path, browser: None) -> None:
+    process = starting(folder)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert document(*checking(folder))["signer"]["subject"] == WHO
+
+
+def test_who_may_not_log_in(server: Server, folder: Path, browser: None) -> None:
+    server.denies = True
+    process = starting(folder)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "access_denied" in errors.splitlines()[-1]
+    assert not os.path.exists(f"{folder}.sig")
 
 
 # What does not hold

@@ -301,6 +301,9 @@ def _failing_as(path: str, signature: str, what: str = "", half: str = "") -> It
         what = what or ("sigstore answers what it should not" if _of_sigstore(error) else "")
         message = f"{what}: {_reason(error)}" if what else _reason(error)
         raise UnsupportedError(message, path=path) from error
+    except EOFError as error:
+        message = "logging in needs a code, and there is no one to enter it"
+        raise UnsupportedError(message, path=path) from error
     except WeightkitError:
         raise
     except Exception as error:
