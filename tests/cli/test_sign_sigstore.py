@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ from click.testing import CliRunner
 
 from tests.cli.test_commands import document, run
 from tests.cli.test_sign import ABSENT, alter, folder, model_signing_cli
+from tests.processes import hear_signals
 from weightkit.cli import group
 
 if TYPE_CHECKING:
@@ -123,15 +126,21 @@ def test_a_log_with_many_entries(server: Server, folder: Path) -> None:
 # Logging in
 
 
-def starting(folder: Path, *more: str, **how: Any) -> subprocess.Popen[str]:
-    """A process that signs without a token."""
-    trust = str(folder.parent / "trust.json")
-    arguments = ["sign", str(folder), "--sigstore", "--trust-config", trust, *more]
-    pipe = subprocess.PIPE
+def started(*arguments: str, **how: Any) -> subprocess.Popen[str]:
+    """The program, in a process of its own."""
+    pipe, root = subprocess.PIPE, str(Path(__file__).resolve().parents[2])
+    environment = os.environ | {"PYTHONPATH": root}
     return subprocess.Popen(
         [sys.executable, "-m", "weightkit", *arguments],
         **{"stdin": pipe, "stdout": pipe, "stderr": pipe, "text": True, **how},
+        env=environment,
     )
+
+
+def starting(folder: Path, *more: str, **how: Any) -> subprocess.Popen[str]:
+    """One that signs without a token."""
+    trust = str(folder.parent / "trust.json")
+    return started("sign", str(folder), "--sigstore", "--trust-config", trust, *more, **how)
 
 
 def link_of(process: subprocess.Popen[str]) -> str:
@@ -295,6 +304,28 @@ def test_a_service_leaves_without_a_word(server: Server, folder: Path, service: 
 def test_a_service_answers_what_is_no_json(server: Server, folder: Path, service: str) -> None:
     server.answers[services()[service]] = (200, b"<html>Log in to this hotel</html>")
     refused(folder, 4, "sigstore answers what is no JSON")
+
+
+def test_ctrl_c_while_a_service_says_nothing(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came, go = threading.Event(), threading.Event()
+
+    def silent(*arguments: Any) -> tuple[int, Any]:
+        came.set()
+        go.wait(60)
+        return 503, {}
+
+    monkeypatch.setattr(server.own, "fulcio", silent)
+    before = sorted(folder.parent.iterdir())
+    process = started(*signing(folder), preexec_fn=hear_signals)
+    assert came.wait(60)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    go.set()
+    assert (process.returncode, output) == (130, "")
+    assert "interrupted" in errors
+    assert sorted(folder.parent.iterdir()) == before
 
 
 STRANGE: list[Any] = [
