@@ -52,7 +52,8 @@ def loaded(path: Path) -> Weights:
 def read(path: Path) -> Weights:
     if path.suffix == ".npz":
         with np.load(path) as arrays:
-            return {name: torch.from_numpy(arrays[name]) for name in arrays}
+            held = {name: arrays[name] for name in arrays.files}  # our notes are bytes among them
+            return {k: torch.from_numpy(v) for k, v in held.items() if isinstance(v, np.ndarray)}
     if path.suffix == ".pt":
         return torch.load(path, weights_only=True)  # written by the conversion under test
     return safetensors.torch.load_file(path)
