@@ -1,8 +1,8 @@
 """Signatures of model folders, made and checked by OpenSSF model-signing.
 
 No cryptography of our own: what is signed, how, and whether a signature holds is that library's
-business, and so its own command line reads ours and the other way round. What stands here tells which
-files are not as they were signed, and turns the library's many kinds of errors into ours.
+business, and so its own command line reads ours and the other way round. What stands here tells whose a
+signature is, and which files are not as they were signed.
 """
 
 from __future__ import annotations
@@ -10,27 +10,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import json
 import os
-import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weightkit.analyses import verifying
+from weightkit.analyses.bundles import method_of, read_bundle, resources_of, statement_of
 from weightkit.analyses.checksums import names_below
-from weightkit.analyses.claims import inside
-from weightkit.errors import (
-    AccessError,
-    FormatError,
-    MissingExtra,
-    NetworkError,
-    PlanError,
-    UnsafeError,
-    UnsupportedError,
-    WeightkitError,
-)
+from weightkit.analyses.jobs import Tick, silent
+from weightkit.analyses.signing_errors import failing_as, library, refuse_links
+from weightkit.errors import AccessError, PlanError
 from weightkit.reports import Difference, SignedBy, Signing, Verification
 from weightkit.source import Source, os_errors
 
@@ -39,8 +29,6 @@ if TYPE_CHECKING:
     from model_signing import verifying as checking
 
 SUFFIX = ".sig"
-MAX_SIGNATURE = 64 << 20
-"""Bytes: some 300,000 files."""
 _MISMATCH = "Signature mismatch"
 """How the library begins to say that a signature holds, but for other files."""
 _GIT = (".git", ".gitattributes", ".github", ".gitignore")
@@ -106,7 +94,7 @@ def sign(
     if not os.path.isdir(folder):
         raise AccessError(f"there is no folder {folder}", path=signature, code="WK010")
     half = f"{signature}.{os.getpid()}.part"
-    with _library(), _failing_as(path, signature, half=half):
+    with library(), failing_as(path, signature, half=half):
         from model_signing import hashing
 
         covered = hashing.Config().set_allow_symlinks(follow)
@@ -114,7 +102,7 @@ def sign(
         config = _signing(signer, signature).set_hashing_config(covered)
         try:
             config.sign(_followed(path), Path(half))
-            resources = _resources(_statement(_bundle(half), half), half)
+            resources = resources_of(statement_of(read_bundle(half), half), half)
             if not resources:
                 raise AccessError("no file in it", path=path, code="WK010")
             with os_errors(signature):
@@ -133,7 +121,7 @@ def against_signature(
     follow: bool = False,
     allow_extra: bool = False,
     jobs: int = 0,
-    tick: Callable[[int], None] = lambda nbytes: None,
+    tick: Tick = silent,
 ) -> Verification:
     """Hold a folder (or a file) against a signature and whom it must be from.
 
@@ -141,9 +129,9 @@ def against_signature(
     NetworkError, MissingExtra.
     """
     _check_there(path)
-    bundle = _bundle(signature)
-    statement = _statement(bundle, signature)
-    resources = _resources(statement, signature)
+    bundle = read_bundle(signature)
+    statement = statement_of(bundle, signature)
+    resources = resources_of(statement, signature)
     serialization = statement["predicate"].get("serialization")
     how = serialization if isinstance(serialization, dict) else {}
     reason = _another_way(bundle, trust)
@@ -169,18 +157,6 @@ def _check_there(path: str) -> None:
 # The library
 
 
-@contextlib.contextmanager
-def _library() -> Iterator[None]:
-    """Inside it the library is there, and the warnings that it prints stay away from our data."""
-    try:
-        import model_signing.hashing  # noqa: F401
-    except ImportError as error:  # of one of its own dependencies, too
-        message = f"signatures need the extra sign: pip install 'weightkit[sign]' ({error})"
-        raise MissingExtra(message) from error
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
-
-
 def _followed(path: str) -> Path:
     """The library refuses even the link that it is given itself."""
     return Path(os.path.realpath(path) if os.path.islink(path) else path)
@@ -193,7 +169,7 @@ def _signing(signer: Signer, signature: str) -> making.Config:
     if signer.sigstore:
         _check_token(signer.identity_token)
         trust = Path(signer.trust_config) if signer.trust_config else None
-        with _failing_as(signer.trust_config or signature, signature, "no trust configuration"):
+        with failing_as(signer.trust_config or signature, signature, "no trust configuration"):
             return config.use_sigstore_signer(
                 use_ambient_credentials=True,
                 identity_token=signer.identity_token,
@@ -201,7 +177,7 @@ def _signing(signer: Signer, signature: str) -> making.Config:
                 use_staging=signer.staging,
                 trust_config=trust,
             )
-    with _failing_as(signer.private_key, signature, "no usable key"):
+    with failing_as(signer.private_key, signature, "no usable key"):
         if not signer.certificate:
             key, password = Path(signer.private_key), signer.password
             return config.use_elliptic_key_signer(private_key=key, password=password)
@@ -231,10 +207,10 @@ def _verifier(trust: Trust, signature: str) -> checking.Config:
         whom = {"identity": trust.identity, "oidc_issuer": trust.issuer}
         if not trust.trust_config:
             return config.use_sigstore_verifier(**whom, use_staging=trust.staging)
-        with _failing_as(trust.trust_config, signature, "no trust configuration"):
+        with failing_as(trust.trust_config, signature, "no trust configuration"):
             return config.use_sigstore_verifier(**whom, trust_config=Path(trust.trust_config))
     named = trust.public_key or trust.roots[0]
-    with _failing_as(named, signature, "no usable key or certificate"):
+    with failing_as(named, signature, "no usable key or certificate"):
         if trust.public_key:
             return config.use_elliptic_key_verifier(public_key=Path(trust.public_key))
         chain = [Path(item) for item in trust.roots]
@@ -249,7 +225,7 @@ def _refusal(
     ``following`` is how the files were hashed, where links are to be followed: the library only finds
     out by itself where they are not.
     """
-    with _library(), _failing_as(path, signature):
+    with library(), failing_as(path, signature):
         from cryptography.exceptions import InvalidSignature
         from OpenSSL.crypto import X509StoreContextError
         from sigstore.errors import VerificationError
@@ -270,106 +246,9 @@ def _refusal(
         except (X509StoreContextError, VerificationError) as error:
             return f"not by whom it should be: {error}"
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            _refuse_links(path, str(error))
+            refuse_links(path, str(error))
             return str(error) or type(error).__name__
     return ""
-
-
-def _refuse_links(path: str, message: str) -> None:
-    """The library refuses links by a ValueError like any other."""
-    if "symlink" in message:
-        message = f"{message.partition('. ')[0]}; --follow-symlinks follows links"
-        raise UnsafeError(message, path=path)
-
-
-@contextlib.contextmanager
-def _failing_as(path: str, signature: str, what: str = "", half: str = "") -> Iterator[None]:
-    """Turn what the library raises into our errors. Inside it, what says no is no error.
-
-    ``half`` is the name that the signature has while it is written, which nobody knows.
-    """
-    try:
-        yield
-    except OSError as error:
-        if _is_network(error):
-            raise _not_served(signature, error) from error
-        where = os.fspath(error.filename) if error.filename else path
-        where = signature if where == half else where
-        raise AccessError(error.strerror or str(error), path=where, code="WK010") from error
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        _refuse_links(path, str(error))
-        what = what or ("sigstore answers what it should not" if _of_sigstore(error) else "")
-        message = f"{what}: {_reason(error)}" if what else _reason(error)
-        raise UnsupportedError(message, path=path) from error
-    except EOFError as error:
-        message = "logging in needs a code, and there is no one to enter it"
-        raise UnsupportedError(message, path=path) from error
-    except WeightkitError:
-        raise
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] not in _LIBRARIES:
-            raise
-        if _is_network(error):
-            raise _not_served(signature, error) from error
-        raise UnsupportedError(_reason(error), path=path) from error
-
-
-_LIBRARIES = {"cryptography", "OpenSSL", "securesystemslib", "sigstore", "tuf", "urllib3"}
-"""Whose errors are none of Python's. Those of sigstore's services are not among its public names."""
-_OF_THE_NETWORK = {"gaierror", "HTTPError", "DownloadError", "RequestException", "IssuerError"}
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what caused it, what caused that."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_network(error: BaseException) -> bool:
-    """Whether an error, or what caused it, is that a host cannot be reached or does not serve."""
-    return any(
-        {kind.__name__ for kind in type(item).__mro__} & _OF_THE_NETWORK
-        or isinstance(item, ConnectionError | TimeoutError)
-        for item in _causes(error)
-    )
-
-
-def _of_sigstore(error: BaseException) -> bool:
-    """Whether one of Python's errors comes from within sigstore, which trusts its services."""
-    frames = traceback.walk_tb(error.__traceback__)
-    return any(str(frame.f_globals.get("__name__")).startswith("sigstore.") for frame, _ in frames)
-
-
-def _not_served(signature: str, error: BaseException) -> NetworkError:
-    """Who answered what, or that nobody did."""
-    message = f"sigstore needs the network, and cannot be reached: {_reason(error)}"
-    for item in _causes(error):
-        answer = getattr(item, "response", None)
-        if answer is not None:
-            status = f"{answer.status_code} {answer.reason or ''}".strip()
-            verb = "refuses" if answer.status_code < 500 else "fails"
-            message = f"sigstore {verb}: {answer.url} answers {status}{_said(answer)}"
-        elif isinstance(item, json.JSONDecodeError):
-            message = f"sigstore answers what is no JSON: {item}"
-    return NetworkError(message, path=signature)
-
-
-def _said(answer: Any) -> str:
-    """The reason that a service gives; "" where it gives none."""
-    try:
-        return f": {answer.json()['message']}"
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return ""
-
-
-def _reason(error: BaseException) -> str:
-    """What an error says, and what its cause adds to that, on one line."""
-    texts = [" ".join(str(item).split()) for item in _causes(error)]
-    first, *more = [text for text in texts if text] or [type(error).__name__]
-    if isinstance(error, LookupError):  # says no more than a name
-        first = f"{type(error).__name__} {first}"
-    return f"{first}: {more[0]}" if more and more[0] not in first else first
 
 
 # Who signed
@@ -385,25 +264,15 @@ _MADE_WITH = {
 def _another_way(bundle: Mapping[str, Any], trust: Trust) -> str:
     """That a signature was made in another way than the one it is to be checked by; "" if not."""
     asked = "sigstore" if trust.identity else "key" if trust.public_key else "certificate"
-    made = _method(bundle.get("verificationMaterial"))
+    made = method_of(bundle.get("verificationMaterial"))
     return "" if made in ("", asked) else f"made with {_MADE_WITH[made]} checks it"
-
-
-def _method(material: Any) -> str:
-    """How a signature says that it was made; "" where it does not."""
-    if not isinstance(material, dict):
-        return ""
-    if "certificate" in material or material.get("tlogEntries"):
-        return "sigstore"
-    kinds = {"publicKey": "key", "x509CertificateChain": "certificate"}
-    return next((method for kind, method in kinds.items() if kind in material), "")
 
 
 def _signed_by(
     path: str, signature: str, bundle: Mapping[str, Any], trust: Trust
 ) -> SignedBy | None:
     """Whose a signature is that was found to hold."""
-    with _library(), _failing_as(path, signature):
+    with library(), failing_as(path, signature):
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization
 
@@ -447,63 +316,13 @@ def extent(path: str, follow: bool = False) -> tuple[int, int]:
     return files, nbytes
 
 
-def _bundle(signature: str) -> Mapping[str, Any]:
-    try:
-        with Source(signature) as source:
-            if source.size > MAX_SIGNATURE:
-                raise ValueError(f"{source.size} bytes")
-            return _object(json.loads(source.pread(0, source.size)))
-    except (ValueError, RecursionError) as error:
-        raise _no_signature(signature, error) from error
-
-
-def _statement(bundle: Mapping[str, Any], signature: str) -> Mapping[str, Any]:
-    """The statement inside a signature, which says nothing before the signature is checked."""
-    try:
-        return _object(json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"])))
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise _no_signature(signature, error) from error
-
-
-def _no_signature(signature: str, error: Exception) -> FormatError:
-    message = f"no signature of a model: {type(error).__name__} {error}"
-    return FormatError(message, path=signature, code="WK630")
-
-
-def _object(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError("no object")
-    return value
-
-
-def _resources(statement: Mapping[str, Any], signature: str) -> dict[str, dict[str, str]]:
-    """Digests by the paths of the files, as a manifest has them; shards of a file under one path."""
-    try:
-        found: dict[str, dict[str, str]] = {}
-        for item in statement["predicate"]["resources"]:
-            name, algorithm, digest = (item[key] for key in ("name", "algorithm", "digest"))
-            known = _ALGORITHMS.get(algorithm)
-            path = name if known else name.rsplit(":", 2)[0]  # of a shard: path:start:end
-            found[path] = {known: str(digest)} if known else {}
-    except (LookupError, TypeError, AttributeError) as error:
-        raise FormatError("no list of files in it", path=signature, code="WK630") from error
-    for name in found:
-        if name != ".":
-            inside(name)
-    return found
-
-
-_ALGORITHMS = {"sha256": "sha256", "blake2b": "blake2b", "blake3": "blake3"}
-"""Our name of each algorithm that signatures name."""
-
-
 def _changed(
     path: str,
     resources: Mapping[str, Mapping[str, str]],
     ignored: set[str],
     follow: bool,
     jobs: int,
-    tick: Callable[[int], None],
+    tick: Tick,
 ) -> list[Difference]:
     """Which files differ, where the signature lists digests that we can make."""
     if not all(resources.values()):
