@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import weightkit
 from weightkit.errors import (
     AccessError,
     AmbiguousCheckpoint,
@@ -398,3 +399,14 @@ def test_a_length_that_begins_a_zlib_stream(tmp_path: Path) -> None:
 def test_a_missing_path() -> None:
     with pytest.raises(AccessError, match="No such file"):
         open_checkpoint("/nowhere/model.safetensors")
+
+
+def test_a_name_that_is_not_there_is_an_error_of_ours_and_of_mappings(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    safetensors_file = b'{"weight":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+    path.write_bytes(len(safetensors_file).to_bytes(8, "little") + safetensors_file + b"x")
+    with weightkit.open(path) as checkpoint:
+        with pytest.raises(weightkit.UnknownName, match=r"no tensor 'wieght'.*weight") as caught:
+            checkpoint.read("wieght")
+        assert isinstance(caught.value, KeyError)
+        assert str(caught.value).startswith(str(path))

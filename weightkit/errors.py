@@ -115,6 +115,10 @@ class UnknownName(WeightkitError):
     exit_status = 2
 
 
+class UnknownTensor(UnknownName, KeyError):
+    """The same of a checkpoint used as a mapping, which is why it is a KeyError as well."""
+
+
 class UnsafeError(WeightkitError):
     """Refused: what was asked would need trust that the file has not earned."""
 

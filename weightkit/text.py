@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable
 
 # C0, DEL, C1, the bidirectional and zero-width controls (a tensor name must not be able to move
-# the cursor, recolour the screen or reorder a line), tags, which no one sees, and lone surrogates,
-# which cannot be encoded.
+# the cursor, recolour the screen or reorder a line), tags, which no one sees, lone surrogates, which
+# cannot be encoded, and the marks of single scripts that format what stands around them.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000e0000-\U000e007f\ud800-\udfff]"
+    "\U000e0000-\U000e007f\ud800-\udfff"
+    "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u180e\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a]"
 )
 
 

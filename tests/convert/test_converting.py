@@ -781,3 +781,14 @@ def test_links_that_leave_the_folder_are_followed_on_request_only(tmp_path: Path
     assert not target.exists()
     convert(source, target, follow_symlinks=True)
     assert (target / "config.json").read_text() == "{}"
+
+
+def test_a_config_is_said_not_to_be_cast(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    torch.save({"w": torch.ones(4)}, folder / "pytorch_model.bin")
+    (folder / "config.json").write_text('{"torch_dtype": "float32"}')
+    cast = Wish(dtypes=(parse_dtype_rule("f16"),))
+    notes = {item.code for item in convert(folder, f"{tmp_path}/cast/", cast).plan.notes}
+    assert "WK654" in notes
+    assert "WK654" not in {item.code for item in convert(folder, f"{tmp_path}/moved/").plan.notes}

@@ -43,7 +43,8 @@ def _fit_row(
     certain = _longest(shape, setting, request, least, 1)
     possible = _longest(shape, setting, request, most, 0)
     fits = _verdict(setting.context <= certain, setting.context <= possible)
-    limit = "the model's longest" if certain == _limit(shape, setting) else "memory"
+    longest = "the model's longest" if setting.context <= (shape.context or 0) else "what was asked"
+    limit = longest if certain == _limit(shape, setting) else "memory"
     return FitRow(weight.name, weight.high, fits, certain, possible, limit)
 
 

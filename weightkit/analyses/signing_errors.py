@@ -126,6 +126,10 @@ def _said(answer: Any) -> str:
 
 def _reason(error: BaseException) -> str:
     """What an error says, and what its cause adds to that, on one line."""
+    if isinstance(error, UnicodeEncodeError):  # the statement is JSON
+        return f"a name of a file is no Unicode text: {error.object!r}"
+    if isinstance(error, AttributeError) and error.name == "curve":
+        return "it is on no elliptic curve; P-256, P-384 and P-521 sign"
     texts = [" ".join(str(item).split()) for item in _causes(error)]
     first, *more = [text for text in texts if text] or [type(error).__name__]
     if isinstance(error, LookupError):  # says no more than a name

@@ -17,6 +17,7 @@ from weightkit.cli.progress import Progress, progress
 from weightkit.cli.writing import Paper, paper
 from weightkit.errors import AccessError, WeightkitError
 from weightkit.reports import FileDigests
+from weightkit.text import safe_text
 
 if TYPE_CHECKING:
     from weightkit.analyses.digest_cache import DigestCache
@@ -143,8 +144,14 @@ def _show_lines(
 
 
 def _write_raw(out: Paper, text: str) -> None:
-    """Write a path with the very bytes that it has: another program will look for that file."""
+    """Write a path with the very bytes that it has: another program will look for that file.
+
+    To a terminal, where only people look, it is written so that it cannot steer it.
+    """
     try:
+        if out.stream.isatty():
+            out.stream.write(f"{safe_text(text.rstrip())}\n")
+            return
         out.stream.flush()
         out.stream.buffer.write(os.fsencode(text))
     except BrokenPipeError as error:

@@ -42,7 +42,7 @@ def _note(name: str) -> FormatNote:
     return FormatNote(
         name=name,
         suffixes=tuple(module.SUFFIXES),
-        what=(module.__doc__ or "").strip().partition("\n")[0],
+        what=(module.__doc__ or "").strip().partition("\n")[0].replace("``", ""),
         reads=True,
         writes=any(row.writer == f"{ROOMS[name]}.writing" for row in TARGETS.values()),
     )

@@ -95,6 +95,8 @@ def _plan(
     carried, uncarried = _carried(checkpoint, files, follow) if folder else ((), ())
     said += [*_left_out("WK647", "left out", left, checkpoint)]
     said += [*_left_out("WK646", "not carried over", uncarried, checkpoint)]
+    if any(step.way == CAST for file in files for step in file.steps):
+        said += [*_uncast(carried, checkpoint)]
     sidecar = _sidecar(parts, target, wish, folder)
     if wish.sidecar and sidecar is None:
         message = "no sidecar is written: the source holds nothing but tensors"
@@ -137,6 +139,15 @@ def _carried(
     from weightkit.convert.carrying import carried_files
 
     return carried_files(checkpoint, files, follow)
+
+
+def _uncast(carried: Sequence[Carried], checkpoint: Checkpoint) -> Iterator[Finding]:
+    for item in carried:
+        if os.path.basename(item.name) == "config.json":
+            message = (
+                f"{item.name} goes along as it is, and may name the type from before the casts"
+            )
+            yield finding("WK654", message, path=checkpoint.path)
 
 
 def _left_out(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from weightkit.errors import FormatError, UnsupportedError
+from weightkit.errors import FormatError, UnknownTensor, UnsupportedError
 from weightkit.findings import Finding
 from weightkit.opening.examining import Examined
 from weightkit.source import CHUNK, Reader, Source
@@ -25,6 +25,7 @@ from weightkit.tensors import (
     TensorInfo,
     TensorSet,
 )
+from weightkit.text import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,17 +85,18 @@ class Checkpoint:
         return any(tensor.name == name for tensor in self.tensors)
 
     def __getitem__(self, name: str) -> TensorInfo:
-        """The tensor of the main set with this name; raises KeyError."""
+        """The tensor of the main set with this name; raises UnknownTensor, which is a KeyError."""
         for tensor in self.tensors:
             if tensor.name == name:
                 return tensor
-        raise KeyError(name)
+        names = [tensor.name for tensor in self.tensors]
+        raise UnknownTensor(f"no tensor {name!r}.{did_you_mean(name, names)}", path=self.path)
 
     def read(self, tensor: TensorInfo | str) -> np.ndarray[Any, Any]:
         """The values of one tensor as a NumPy array in its own shape and type.
 
         bfloat16, float8 and the like come as ml_dtypes types; quantized GGUF blocks come
-        dequantized, as float32. Raises UnsupportedError for what has no array (sparse and quantized
+        dequantized, as float32. Raises UnknownTensor, and UnsupportedError for what has no array (sparse and quantized
         tensors: read their ``parts``; meta tensors, which hold no values).
         """
         from weightkit.values.arrays import to_array

@@ -8,7 +8,7 @@ from typing import Any
 
 from weightkit.errors import WeightkitError
 from weightkit.findings import Finding
-from weightkit.plans import CastLoss, Conversion, Errand, Plan, Step
+from weightkit.plans import DENSE, CastLoss, Conversion, Errand, Plan, Step
 from weightkit.render import figures, findings
 from weightkit.render.blocks import (
     Block,
@@ -227,8 +227,11 @@ def _outcome(report: Conversion) -> Iterator[tuple[str, Cell]]:
     if not report.verified:
         yield "verified", Text("no, as asked", "warning")
         return
-    casts = ", but for the casts" if report.casts else ""
-    yield "verified", f"every tensor was read back and is the same{casts}"
+    ways = {step.way for file in report.plan.files for step in file.steps}
+    changed = ["the casts"] if report.casts else []
+    changed += ["what was made plain"] if DENSE in ways else []
+    same = f"is the same, but for {' and '.join(changed)}" if changed else "is the same"
+    yield "verified", f"every tensor was read back and {same}"
     if report.content_id:
         yield "content id", Text(f"{report.algorithm}:{report.content_id}", "name")
     elif report.casts:

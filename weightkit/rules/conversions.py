@@ -124,6 +124,14 @@ RULES = [
         "Nothing to do.",
     ),
     Rule(
+        "WK654",
+        "config-not-cast",
+        "note",
+        "Values are cast, and a config that goes along says of which type they were.",
+        "Loaders may take the type that they load into from it (`torch_dtype`, `dtype`).",
+        "Set it to the new type if the converted model is to be loaded in that.",
+    ),
+    Rule(
         "WK660",
         "type-not-held",
         "danger",
