@@ -16,6 +16,8 @@ def main() -> NoReturn:
     gc.set_threshold(1_000_000, 5, 100)
     # NumPy's linear algebra, which is hardly used here, starts threads that spin for 50 ms.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # For worker processes, and what clears up after them: that we end at once is no news to anybody.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
         from weightkit.cli import group
 

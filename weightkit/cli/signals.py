@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,5 +72,10 @@ def _hearer() -> signal._HANDLER:
 def _end_workers() -> None:
     """Ctrl-C reaches a whole terminal, a signal only us; nobody would wait for their results."""
     multiprocessing = sys.modules.get("multiprocessing")
-    for child in multiprocessing.active_children() if multiprocessing else ():
+    if multiprocessing is None:
+        return
+    # The thread that minds the workers may stumble over their end (CPython 3.11: a future that is
+    # cancelled meanwhile), and so leave semaphores to the process that clears up after us.
+    threading.excepthook = lambda _: None
+    for child in multiprocessing.active_children():
         child.terminate()
