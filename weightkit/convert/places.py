@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import stat
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Sequence
@@ -291,6 +290,8 @@ def _locked(path: str) -> int:
 def _remove(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         if os.path.isdir(path):
+            import shutil
+
             shutil.rmtree(path)
         else:
             os.unlink(path)
