@@ -120,7 +120,7 @@ def _recorded(text: Any) -> dict[str, Any]:
 def field(text: str | bytes) -> bytes:
     """A string with its length in front, so that no two lists of strings look alike."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return struct.pack("<Q", len(raw)) + raw
+    return len(raw).to_bytes(8, "little") + raw
 
 
 def plain_digest(dtype: str, shape: Sequence[int], data: bytes) -> bytes:

@@ -71,9 +71,9 @@ def _check_officially(path: str, tensors: Sequence[TensorInfo]) -> None:
             # How many there are our reader has counted; a list of all names takes megabytes.
             for want in tensors:
                 part = opened.get_slice(want.name)  # raises where there is none
-                kind, shape = part.get_dtype(), part.get_shape()
-                if kind != want.dtype.safetensors or shape != [*want.shape]:
-                    message = f"safetensors finds {kind} {shape}"
+                kind, shape = part.get_dtype(), tuple(part.get_shape())
+                if kind != want.dtype.safetensors or shape != want.shape:
+                    message = f"safetensors finds {kind} {[*shape]}"
                     raise _differs(path, message, want.name)
     except SafetensorError as error:
         raise _differs(path, f"safetensors refuses it: {error}") from error

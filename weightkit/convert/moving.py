@@ -50,7 +50,8 @@ class Tensor:
         self.slot = slot
         self.sources = sources
         self.source = sources[step.info.data.file]
-        self.leaves: list[bytes] = [b""] * max(1, -(-slot.nbytes // LEAF))
+        count = -(-slot.nbytes // LEAF) if slot.nbytes > LEAF else 1
+        self.leaves: list[bytes] = [b""] * count
         self.counts: list[Counts] = []
         self.crc = 0
 

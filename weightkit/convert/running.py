@@ -171,10 +171,13 @@ class _Making:
             self.place.keep = True
 
     def note_digests(self, moved: Sequence[Tensor]) -> None:
+        digests = self.digests
         for tensor in moved:
-            digest, prefix = tensor.digest, self.prefixes[tensor.step.part]
-            for name in (tensor.step.name, *tensor.step.ties):
-                self.digests[prefix + name] = digest
+            step, digest = tensor.step, tensor.digest
+            prefix = self.prefixes[step.part]
+            digests[prefix + step.name] = digest
+            for name in step.ties:
+                digests[prefix + name] = digest
 
     # Casts
 
