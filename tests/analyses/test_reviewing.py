@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import io
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,7 @@ def test_an_entry_holds_on_its_last_day(folder: Path) -> None:
         (entry("[rules.WK000]", "severity = 'note'"), "no such rule"),
         (entry("[rules.WK811]", "severity = 'off'"), "not one of"),
         (entry("[rules.WK004]", "severity = 'note'"), "cannot be made to pass"),
+        (entry("[rules.WK401]", "severity = 'note'"), "cannot be made to pass"),
     ],
 )
 def test_a_wrong_policy_is_refused(folder: Path, text: str, reason: str) -> None:
@@ -136,6 +139,20 @@ def test_what_was_accepted_is_hidden_but_not_what_was_not_read(folder: Path) -> 
     assert verdicts(report) == {"odd.pkl": "safe", "evil.pkl": "safe", "rest.7z": "unscanned"}
     assert report.accepted == 2
     assert report.notices == ()
+
+
+def test_a_cut_archive_was_not_read_and_cannot_be_accepted(folder: Path) -> None:
+    """What stands in it nobody has judged: no verdict but unscanned is true."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        file.writestr("m/data.pkl", EVIL)
+        file.writestr("m/data/0", bytes(4096))
+    (folder / "models" / "cut.pt").write_bytes(out.getvalue()[:2000])
+    report = scan([str(folder / "models")])
+    assert verdicts(report)["cut.pt"] == "unscanned"
+    path = write_baseline(folder)
+    report = apply_baseline(scan([str(folder / "models")]), read_baseline(path))
+    assert verdicts(report)["cut.pt"] == "unscanned"
 
 
 def test_a_moved_file_stays_accepted(folder: Path) -> None:

@@ -374,3 +374,12 @@ def test_a_receipt_of_nonsense(tmp_path: Path) -> None:
         receipt.write_text(text)
         found = json.loads(run("verify", STATE_DICT, "--receipt", str(receipt), "--json", status=3))
         assert found["error"]["code"] == "WK630"
+
+
+def test_what_is_made_plain_is_not_said_to_be_the_same(tmp_path: Path) -> None:
+    import torch
+
+    source = tmp_path / "a.pt"
+    torch.save({"w": torch.eye(3).to_sparse()}, source)
+    text = run("convert", str(source), str(tmp_path / "b.safetensors"), "--materialize")
+    assert "is the same, but for what was made plain" in text

@@ -237,3 +237,10 @@ def test_dumb_terminals_get_plain_text() -> None:
     shown = on_terminal("inspect", GGUF, TERM="dumb")
     assert "\x1b[" not in shown
     assert "█" not in shown
+
+
+def test_a_terminal_gets_no_control_characters_of_file_names(tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b[31mred.bin"
+    path.write_bytes(b"x")
+    assert "\x1b[31m" not in on_terminal("checksum", "--no-cache", str(path))
+    assert "\x1b[31m" in run("checksum", "--no-cache", str(path)).stdout  # sha256sum looks for it

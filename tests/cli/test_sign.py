@@ -399,6 +399,24 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 @needs_extra
+def test_a_key_of_another_kind(folder: Path, tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    path = tmp_path / "rsa.pem"
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, *form))
+    error = document("sign", str(folder), "--key", str(path), status=3)["error"]
+    assert "it is on no elliptic curve; P-256, P-384 and P-521 sign" in error["message"]
+
+
+def test_a_file_name_that_is_no_text(folder: Path, key: str) -> None:
+    Path(os.fsdecode(os.fsencode(folder) + b"/bad\xff")).write_text("x")
+    error = document("sign", str(folder), "--key", key, status=3)["error"]
+    assert "a name of a file is no Unicode text" in error["message"]
+    assert "bad" in error["message"]
+
+
 def test_an_altered_signature(folder: Path, key: str) -> None:
     """Whoever alters a file alters what the signature says of it, too."""
     run("sign", str(folder), "--key", key)

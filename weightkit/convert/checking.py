@@ -68,7 +68,8 @@ def _check_officially(path: str, tensors: Sequence[TensorInfo]) -> None:
 
     try:
         with safe_open(path, framework="np") as opened:
-            # How many there are our reader has counted; a list of all names takes megabytes.
+            # It refuses gaps, overlaps and bytes behind the last tensor: with these found, all others
+            # would be empty, and our reader has counted. Its list of names takes megabytes.
             for want in tensors:
                 part = opened.get_slice(want.name)  # raises where there is none
                 kind, shape = part.get_dtype(), tuple(part.get_shape())
