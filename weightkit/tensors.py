@@ -116,6 +116,10 @@ class FileIndex(NamedTuple):
     """Whether the tensors are those of a pickled object or program (an ``nn.Module``, TorchScript)."""
     notes: Mapping[str, str] = NOTHING
     """Metadata that a conversion of ours kept beside the format's own (docs/decisions/0010)."""
+    states: tuple[str, ...] = ()
+    """Keys of an optimizer's state, a scheduler's or the like, whose plain values are not kept."""
+    unkept: tuple[str, ...] = ()
+    """Names of the first of the values that are too long, too many, or bytes: not in ``metadata``."""
 
     @property
     def tensors(self) -> tuple[TensorInfo, ...]:

@@ -299,6 +299,62 @@ def test_losses_are_refused_one_by_one(tmp_path: Path) -> None:
     assert held["files"][0]["values"] == {"epoch": 3}
 
 
+SIDECAR = Wish(sidecar=".", accepted=frozenset(["--sidecar"]))
+
+
+@pytest.mark.parametrize("key", ["optimizer", "lr_scheduler", "scaler", "opt"])
+def test_the_state_of_a_training_is_missed_even_without_tensors(tmp_path: Path, key: str) -> None:
+    held = {"model": {"w": torch.ones(3)}, key: {"param_groups": [{"lr": 0.1}]}}
+    source = saved(tmp_path, held)
+    with pytest.raises(PlanError, match=f"state of training left behind: {key}") as caught:
+        convert(source, tmp_path / "out.safetensors", SIDECAR)
+    assert caught.value.code == "WK640"
+
+
+def test_state_that_is_a_set_is_named_once(tmp_path: Path) -> None:
+    found = plan(all_losses(tmp_path), tmp_path / "out.safetensors").losses
+    assert [item.code for item in found].count("WK640") == 1
+
+
+def test_a_sidecar_has_every_value_whole(tmp_path: Path) -> None:
+    values = {f"n{number}": number for number in range(3_000)}
+    values |= {"config": "x: 1\n" * 5_000, "big": 2**3_998, "best": np.float32(0.5)}
+    values |= {"flag": np.bool_(True), "count": np.uint16(65_535), "old": np.float64(-1.5)}
+    source = saved(tmp_path, {"model": {"w": torch.ones(3)}, "seen": values})
+    convert(source, tmp_path / "out.safetensors", SIDECAR)
+    (file,) = json.loads((tmp_path / "out.sidecar.json").read_text())["files"]
+    assert file["values"] == {f"seen.{key}": value for key, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("value", "lost"),
+    [
+        ("x" * 65_537, "seen"),
+        (2**4_000, "seen"),
+        ({1: "a", "1": "b"}, "seen.1"),
+        ([0] * 20_001, "seen.20000"),
+        (["x" * 65_536] * 60 + ["y" * 65_000 + str(n) for n in range(9)], "seen.64, seen.65"),
+        ([[str(n) * 70_000] for n in range(9)], "seen.7.0 and more"),
+    ],
+    ids=["long text", "long number", "same path", "many", "much text", "many long texts"],
+)
+def test_what_no_sidecar_keeps_is_a_loss_of_its_own(tmp_path: Path, value: Any, lost: str) -> None:
+    source = saved(tmp_path, {"model": {"w": torch.ones(3)}, "seen": value})
+    with pytest.raises(PlanError) as caught:
+        convert(source, tmp_path / "out.safetensors", SIDECAR)
+    assert caught.value.code == "WK655"
+    assert lost in str(caught.value)
+    both = frozenset(["--sidecar", "--drop-non-tensors"])
+    convert(source, tmp_path / "out.safetensors", Wish(sidecar=".", accepted=both))
+
+
+def test_bytes_are_no_value_of_a_sidecar(tmp_path: Path) -> None:
+    held = {"model": {"w": torch.ones(3)}, "seen": b"\xff\x00"}
+    source = saved(tmp_path, held, pickle_protocol=5)
+    with pytest.raises(PlanError, match="not even a sidecar keeps: seen"):
+        convert(source, tmp_path / "out.safetensors", SIDECAR)
+
+
 def all_losses(folder: Path) -> Path:
     sparse = torch.eye(4).to_sparse()
     held = {

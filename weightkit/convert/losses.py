@@ -25,6 +25,7 @@ CONSENT = {
     "WK643": ("--sidecar", "--drop-non-tensors"),
     "WK644": ("--materialize",),
     "WK648": ("--allow-unsafe-source",),
+    "WK655": ("--drop-non-tensors",),
     "WK650": (),
 }
 """Code of a loss: the flags that accept it. --allow-lossy accepts each but the unsafe source."""
@@ -107,7 +108,15 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
     if others:
         names = ", ".join(f"{item.key or 'top level'} ({item.kind})" for item in others[:SHOWN])
         faults.add("WK640", f"{_count(others, 'other state dict')} left behind: {names}")
+    told = {item.key.partition(".")[0] for item in others}
     for file in checkpoint.files:
+        states = [key for key in file.states if key not in told]
+        if states:
+            faults.add("WK640", f"state of training left behind: {_names(states)}")
+        if file.unkept:
+            more = " and more" if len(file.unkept) > SHOWN else ""
+            names = ", ".join(file.unkept[:SHOWN]) + more
+            faults.add("WK655", f"values that not even a sidecar keeps: {names}")
         if file.format == "pytorch" and file.metadata:
             faults.add("WK641", f"values that are no tensors: {_names(file.metadata)}")
         if file.of_module:

@@ -11,8 +11,8 @@ RULES = [
         "WK640",
         "sets-left-behind",
         "warning",
-        "The source holds further state dicts (an optimizer's, a moving average) that would be left "
-        "behind.",
+        "The source holds further state dicts (an optimizer's, a moving average), or the state of a "
+        "training (an optimizer's or a scheduler's numbers), that would be left behind.",
         "A weight file holds one set of tensors; training could not be resumed from the target.",
         "Choose with --key, which says that the others are not wanted, or accept with "
         "--drop-non-tensors.",
@@ -130,6 +130,16 @@ RULES = [
         "Values are cast, and a config that goes along says of which type they were.",
         "Loaders may take the type that they load into from it (`torch_dtype`, `dtype`).",
         "Set it to the new type if the converted model is to be loaded in that.",
+    ),
+    Rule(
+        "WK655",
+        "values-not-kept",
+        "warning",
+        "The source holds values that are no tensors and that not even a sidecar keeps: bytes, texts of "
+        "more than 65,536 bytes, what goes beyond 20,000 values or 4 MiB of text, and values that share "
+        "their path with another.",
+        "They would be lost.",
+        "Accept with --drop-non-tensors, together with --sidecar for the others; keep the source.",
     ),
     Rule(
         "WK660",

@@ -6,7 +6,8 @@ themselves ``numpy.core`` before 2.0.
 
 from __future__ import annotations
 
-from typing import Any
+from struct import unpack
+from typing import Any, Literal
 
 from weightkit.dtypes import DTYPES, NUMPY, DType, opaque
 from weightkit.formats.pytorch.tensors import NOWHERE, Malformed, OutsideStorage, Rebuild, Tensors
@@ -139,6 +140,42 @@ def _bytes_of(reader: Reader, held: Any, nbytes: int) -> Extent:
     if type(held) is Call and name_of(held.target) in _EMPTY and not held.args and not nbytes:
         return NOWHERE
     raise Malformed("no bytes where an array's must be")
+
+
+def scalar_of(call: Call) -> bool | int | float | None:
+    """The number that a call of numpy's ``scalar(dtype, bytes)`` stands for; None for other calls."""
+    if name_of(call.target) not in _SCALAR or type(call.args) is not tuple or len(call.args) != 2:
+        return None
+    try:
+        dtype, byteorder = array_dtype(call.args[0])
+    except (Malformed, TypeError, ValueError, IndexError):
+        return None
+    raw = _short_bytes(call.args[1])
+    if raw is None or len(raw) != dtype.nbytes:
+        return None
+    order: Literal["little", "big"] = "big" if byteorder == "big" else "little"
+    if dtype.kind == "float" and dtype.name in _FLOATS:  # numpy's own f16 has 16 bytes, and is none
+        sign = ">" if order == "big" else "<"
+        return float(unpack(sign + _FLOATS[dtype.name], raw)[0])
+    number = int.from_bytes(raw, order, signed=dtype.kind == "int")
+    if dtype.kind == "bool":
+        return bool(number)
+    return number if dtype.kind in ("int", "uint") else None
+
+
+_SCALAR = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_FLOATS = {"f64": "d", "f32": "f", "f16": "e"}
+
+
+def _short_bytes(held: Any) -> bytes | None:
+    """A few bytes, as they are or as text that Latin-1 encodes to them."""
+    if type(held) is Blob:
+        return held.value
+    if type(held) is Call and name_of(held.target) == "_codecs.encode":
+        text = held.args[0] if type(held.args) is tuple and held.args else None
+        if isinstance(text, str) and max(text, default="") < "\u0100":
+            return text.encode("latin-1")
+    return None
 
 
 _EMPTY = ("__builtin__.bytes", "builtins.bytes")

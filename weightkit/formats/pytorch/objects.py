@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from weightkit.formats.pytorch.arrays import scalar_of
 from weightkit.formats.pytorch.tensors import Malformed, OutsideStorage, Tensors, Unread
-from weightkit.formats.pytorch.values import Unkept, key_of, name_of, pair_items, pairs_of, text_of
-from weightkit.programs import Blob, Call, Group, Pairs, Persistent, Program
+from weightkit.formats.pytorch.values import Unkept, key_of, name_of, pair_items, pairs_of
+from weightkit.programs import Call, Group, Pairs, Persistent, Program
 from weightkit.rules import Faults
 from weightkit.tensors import TensorInfo, TensorSet
 
@@ -21,8 +22,12 @@ SPARE_VISITS = 100_000
 """Objects visited beyond two for each opcode: a file that shares its objects is walked through
 every path to each, and a few opcodes can make billions of paths."""
 MAX_DEPTH = 64
-MAX_VALUES = 2_000
-"""Plain values (hyper-parameters, epoch) kept of one file."""
+MAX_VALUES, MAX_TEXT = 20_000, 4 << 20
+"""Plain values (hyper-parameters, epoch) kept of one file, and characters of all their texts."""
+MAX_BITS = 4_000
+"""Of an integer: longer ones have more digits than Python turns into text."""
+MAX_UNKEPT = 9
+"""Names that are kept of values that are not."""
 
 WRAPPERS = (
     "state_dict",
@@ -83,6 +88,10 @@ class Collected(NamedTuple):
     """Offset of the pickle, for faults that are about all of it."""
     of_module: bool
     """Whether a tensor is an attribute of a whole module."""
+    states: tuple[str, ...]
+    """Keys of optimizer state that has plain values, none of which are kept."""
+    unkept: tuple[str, ...]
+    """Names of the first of the other values that are not kept."""
 
 
 class _Place(NamedTuple):
@@ -114,7 +123,8 @@ def collect(
     """
     walk = _Walk(tensors, faults, roles or {}, program.start)
     walk.run(program.root, SPARE_VISITS + 2 * program.opcodes)
-    return Collected(walk.found, walk.values, program.start, walk.of_module)
+    states, unkept = tuple(walk.states), tuple(walk.unkept)
+    return Collected(walk.found, walk.values, program.start, walk.of_module, states, unkept)
 
 
 class _Walk:
@@ -127,6 +137,9 @@ class _Walk:
         self.start = start
         self.found: list[tuple[Path, TensorInfo]] = []
         self.values: dict[str, Any] = {}
+        self.room = MAX_TEXT
+        self.states: dict[str, None] = {}
+        self.unkept: list[str] = []
         self.of_module = False
         self.barren: set[int] = set()
         """Identities of objects that hold no tensor, or that the walk is inside of: objects may
@@ -174,7 +187,7 @@ class _Walk:
             return _numbered(place, node.items)
         if kind is Persistent:
             self.persistent(place, node)
-        elif kind is not Blob:
+        else:
             self.value(place, node)
         return None
 
@@ -193,6 +206,10 @@ class _Walk:
         items = pair_items(call)
         if items is not None:
             return _pairs(place, items)
+        number = scalar_of(call)
+        if number is not None:
+            self.value(place, number)
+            return None
         return list(self.attributes(place, call))
 
     def attributes(self, place: _Place, call: Call) -> Iterator[_Place]:
@@ -227,13 +244,35 @@ class _Walk:
 
     def value(self, place: _Place, node: Any) -> None:
         """Keep a hyper-parameter; what modules and optimizers are set to is not the checkpoint's."""
-        if place.module or not place.path or place.path[0].lower() in _OPTIMIZER:
+        if place.module or not place.path:
             return
-        if len(self.values) < MAX_VALUES:
-            plain = node if node is None or isinstance(node, bool | float) else text_of(node, 1000)
-            if type(node) is int and node.bit_length() < 1000:
-                plain = node
-            self.values[".".join(place.path)] = plain
+        if place.path[0].lower() in _OPTIMIZER:
+            self.states[place.path[0]] = None
+            return
+        name = ".".join(place.path)
+        plain = _plain(node)
+        size = len(plain) if isinstance(plain, str) else 0
+        if plain is _NOT_KEPT or name in self.values or len(self.values) == MAX_VALUES:
+            size = MAX_TEXT + 1
+        if size <= self.room:
+            self.values[name] = plain
+            self.room -= size
+        elif len(self.unkept) < MAX_UNKEPT:
+            self.unkept.append(name)
+
+
+_NOT_KEPT = object()
+
+
+def _plain(node: Any) -> Any:
+    """A value as it is kept: numbers and texts whole, of a type its name."""
+    if node is None or isinstance(node, bool | float):
+        return node
+    if type(node) is int:
+        return node if node.bit_length() < MAX_BITS else _NOT_KEPT
+    if isinstance(node, str):
+        return str(node)
+    return name_of(node) or _NOT_KEPT
 
 
 def _below(place: _Place, name: str, node: Any, role: str = "", *, module: bool = False) -> _Place:

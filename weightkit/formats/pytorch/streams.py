@@ -185,6 +185,8 @@ def _index(
         metadata=found.values,
         container=container,
         of_module=found.of_module,
+        states=found.states,
+        unkept=found.unkept,
     )
 
 

@@ -62,6 +62,8 @@ def examine_tar(
         metadata=found.values,
         container="tar",
         of_module=found.of_module,
+        states=found.states,
+        unkept=found.unkept,
     )
     return Examination(index, tuple(old.programs), faults.all())
 

@@ -166,6 +166,8 @@ class _Archive:
         self.limits = budget.limits
         self.readers: dict[ZipMember, Reader] = {}
         self.values: dict[str, object] = {}
+        self.states: tuple[str, ...] = ()
+        self.unkept: tuple[str, ...] = ()
         self.listing = True
         self.of_module = False
         self.others = others(archive)
@@ -199,6 +201,8 @@ class _Archive:
             container=container,
             of_module=self.of_module,
             notes=noted or {},
+            states=self.states,
+            unkept=self.unkept,
         )
 
     def read_pickles(self) -> None:
@@ -240,7 +244,7 @@ class _Archive:
         self.faults.extend(faults.all())
         self.of_module |= found.of_module
         if not key:
-            self.values = found.values
+            self.values, self.states, self.unkept = found.values, found.states, found.unkept
         return [item._replace(key=".".join(p for p in (key, item.key) if p)) for item in sets]
 
     def record_size(self, folder: str, key: str) -> int | None:
