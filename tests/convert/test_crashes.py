@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from tests.processes import hear_signals
 from weightkit.convert import convert, places, running
 from weightkit.convert.running import How
-from weightkit.convert.wishes import Wish
+from weightkit.convert.wishes import Wish, parse_dtype_rule
 from weightkit.errors import AccessError, PlanError, WeightkitError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -208,6 +209,100 @@ def test_resume_takes_up_the_finished_shards(tmp_path: Path) -> None:
     assert not leftovers(tmp_path)
     assert (target / first.name).stat().st_ino == inode
     assert files(target) == files(tmp_path / "whole")
+
+
+def interrupted(source: Path, target: Path, wish: Wish = SHARDED) -> Path:
+    """The temporary folder of a conversion that an interrupt ended after two shards."""
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, target, wish, How(tick=stopping(after=2)))
+    (place,) = leftovers(target.parent)
+    return target.parent / place
+
+
+def flip(path: Path) -> None:
+    held = bytearray(path.read_bytes())
+    held[-1] ^= 1
+    path.write_bytes(held)
+
+
+def flip_header(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"format":"pt"', b'"format":"tf"'))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def link_to_nothing(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "in it").write_bytes(b"x")
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def extra(path: Path) -> None:
+    path.with_name("modeling.py").write_text("import os")
+    path.with_name("model.safetensors.index.json").symlink_to("nowhere")
+    path.with_name("below").symlink_to("/")
+
+
+@pytest.mark.parametrize(
+    "change", [flip, flip_header, cut, link, link_to_nothing, folder, fifo, extra]
+)
+def test_what_changed_while_nobody_wrote_is_not_taken_up(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    source, target = saved(tmp_path / "source.bin"), tmp_path / "target"
+    whole = convert(source, tmp_path / "whole", SHARDED)
+    change(min(interrupted(source, target).glob("*.safetensors")))
+    done = convert(source, target, SHARDED, How(resume=True))
+    assert files(target) == files(tmp_path / "whole")
+    assert not any(path.is_symlink() for path in target.iterdir())
+    assert done.content_id == whole.content_id
+    assert not leftovers(tmp_path)
+
+
+def test_a_second_interrupt_keeps_what_the_first_kept(tmp_path: Path) -> None:
+    source, target = saved(tmp_path / "source.bin"), tmp_path / "target"
+    place = interrupted(source, target)
+    finished = {path.name for path in place.glob("*.safetensors")}
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, target, SHARDED, How(resume=True, tick=stopping(after=len(finished))))
+    assert finished <= {path.name for path in place.iterdir()}
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_what_finished_shards_lost_is_counted_and_wants_consent(
+    tmp_path: Path, verify: bool
+) -> None:
+    held = {f"l{number}": torch.full((40,), 1e30) for number in range(4)}
+    source, target = saved(tmp_path / "source.bin", held), tmp_path / "target"
+    wish = Wish(shard_nbytes=80, dtypes=(parse_dtype_rule("f16"),))
+    lossy = replace(wish, accepted=frozenset(["--allow-lossy"]))
+    how = How(resume=True, verify=verify)
+    interrupted(source, target, lossy)
+    done = convert(source, target, lossy, how)
+    assert [item.overflow for item in done.casts] == [40] * 4
+    shutil.rmtree(target)
+    interrupted(source, target, lossy)
+    with pytest.raises(PlanError) as caught:
+        convert(source, target, wish, how)
+    assert caught.value.code == "WK650"
+    assert (caught.value.tensor, target.exists()) == ("l0", False)
 
 
 def test_what_another_plan_left_is_not_taken_up(tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Callable
 
-from weightkit.errors import AccessError, PlanError
+from weightkit.errors import AccessError, PlanError, VerifyError
 from weightkit.source import Source, os_errors
 
 Piece = bytes | memoryview
@@ -28,7 +29,7 @@ class Out:
             self._opened.append(self.fd)
             try:
                 hold(self.fd)
-                os.ftruncate(self.fd, size)
+                self._sized()
             except BaseException:
                 self.close()
                 raise
@@ -39,6 +40,9 @@ class Out:
         except FileExistsError as error:  # it was not there when the place was swept
             message = "another process writes it"
             raise PlanError(message, path=self.path, code="WK669") from error
+
+    def _sized(self) -> None:
+        os.ftruncate(self.fd, self.size)
 
     def write(self, offset: int, data: Piece) -> None:
         """All of ``data`` at ``offset``; raises AccessError (no space, a broken disk)."""
@@ -97,6 +101,44 @@ class Out:
         """Close every descriptor."""
         while self._opened:
             os.close(self._opened.pop())
+
+
+class Kept(Out):
+    """A file that an earlier run finished: what would be written is compared with what it holds.
+
+    Raises VerifyError for another kind of file, size or content. What is sent is left to be compared
+    by whoever reads it back.
+    """
+
+    def __init__(self, path: str, size: int) -> None:
+        super().__init__(path, size, lambda _: None)
+
+    def _made(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._other(0) from error
+
+    def _sized(self) -> None:
+        status = os.fstat(self.fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != self.size:
+            raise self._other(0)
+
+    def write(self, offset: int, data: Piece) -> None:
+        """Compare ``data`` with what is at ``offset``."""
+        left = memoryview(data)
+        while left:
+            back = self.read(offset, len(left))
+            if not back or back != left[: len(back)]:
+                raise self._other(offset)
+            left, offset = left[len(back) :], offset + len(back)
+
+    def send(self, source: Source, start: int, nbytes: int, offset: int) -> None:
+        """Nothing: it is there, or reading it back will tell."""
+
+    def _other(self, offset: int) -> VerifyError:
+        message = "the file is not what it was when it was finished"
+        return VerifyError(message, path=self.path, code="WK670", offset=offset)
 
 
 def fill(fd: int, buffer: memoryview, offset: int, path: str) -> None:

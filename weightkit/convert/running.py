@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -14,7 +14,7 @@ from weightkit.analyses.jobs import Tick, silent
 from weightkit.convert import losses
 from weightkit.convert.checking import check_file
 from weightkit.convert.moving import Mover, Tensor
-from weightkit.convert.out import Out
+from weightkit.convert.out import Kept, Out
 from weightkit.convert.places import (
     Place,
     check_beside,
@@ -120,27 +120,66 @@ class _Making:
         self.casts: list[CastLoss] = []
 
     def files(self) -> None:
+        if self.plan.folder:
+            self.clear()
         for planned in self.plan.files:
             path = os.path.join(self.place.path, planned.name) if planned.name else self.place.path
             with os_errors(path):
                 os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-            if self.plan.folder and os.path.exists(path):  # finished, by the run that is resumed
-                self.how.tick(planned.nbytes)
-                continue
-            self.file(planned, path)
+            if not (self.plan.folder and os.path.lexists(path) and self.is_finished(planned, path)):
+                self.file(planned, path)
+
+    def clear(self) -> None:
+        """Take away whatever the run that is resumed left, but for finished weight files."""
+        finished = {os.path.join(self.place.path, planned.name) for planned in self.plan.files}
+        for base, folders, names in os.walk(self.place.path, topdown=False):
+            for path in (os.path.join(base, name) for name in [*names, *folders]):
+                with os_errors(path):
+                    if os.path.isdir(path) and not os.path.islink(path):
+                        with suppress(OSError):  # there are finished files in it
+                            os.rmdir(path)
+                    elif path not in finished:
+                        os.unlink(path)
+
+    def is_finished(self, planned: PlannedFile, path: str) -> bool:
+        """Whether a file of the run that is resumed is what it should be; else it is taken away.
+
+        It was checked when it was written, if that run checked; but it lay there since, and what its
+        casts lost has to be known.
+        """
+        self.place.keep = True
+        known = len(self.casts)
+        try:
+            self.fill(planned, Kept(path, planned.layout.size))
+            if self.how.verify:
+                check_file(path, planned)
+        except VerifyError:
+            del self.casts[known:]
+            with os_errors(path):
+                os.unlink(path)
+            return False
+        return True
 
     def file(self, planned: PlannedFile, path: str) -> None:
         """Write one weight file, read it back, and give it its name (in a folder)."""
-        tensors, layout = planned.tensors, planned.layout
         beside = part_of(path) if self.plan.folder else path
-        if self.plan.folder and os.path.exists(beside):
-            os.unlink(beside)
-        moved = [
-            Tensor(step, layout.slots[at], self.parts[step.part].sources)
-            for at, step in enumerate(planned.steps)
-        ]
-        out = Out(beside, layout.size, (lambda _: None) if self.plan.folder else self.place.hold)
+        hold = (lambda _: None) if self.plan.folder else self.place.hold
+        self.fill(planned, Out(beside, planned.layout.size, hold))
+        if self.how.verify:
+            check_file(beside, planned)
+        if self.plan.folder:
+            os.rename(beside, path)
+            sync_folder(os.path.dirname(path))
+            self.place.keep = True
+
+    def fill(self, planned: PlannedFile, out: Out) -> None:
+        """Move the tensors of a file into it, and write what lies around them."""
+        tensors, layout = planned.tensors, planned.layout
         try:
+            moved = [
+                Tensor(step, layout.slots[at], self.parts[step.part].sources)
+                for at, step in enumerate(planned.steps)
+            ]
             mover = Mover(
                 out,
                 verify=self.how.verify,
@@ -162,13 +201,6 @@ class _Making:
             out.close()
         if self.digesting:
             self.note_digests(moved)
-        del moved  # make room
-        if self.how.verify:
-            check_file(beside, planned)
-        if self.plan.folder:
-            os.rename(beside, path)
-            sync_folder(os.path.dirname(path))
-            self.place.keep = True
 
     def note_digests(self, moved: Sequence[Tensor]) -> None:
         digests = self.digests
@@ -229,8 +261,6 @@ class _Making:
         path = os.path.join(self.place.path, name)
         with os_errors(path):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            if os.path.exists(path):  # of the run that is resumed
-                os.unlink(path)
         with Source(os.path.join(self.plan.source, name)) as source:
             if source.size != nbytes:
                 message = "the file changed since it was planned"
