@@ -42,6 +42,7 @@ def check_target(
     parent = os.path.dirname(real)
     if not os.path.isdir(parent):
         raise PlanError(f"no folder {parent!r}", path=target, code="WK667")
+    _check_open(target, parent)
     for source in sources:
         _check_apart(target, real, os.path.realpath(source), folder)
     if not os.path.lexists(real):
@@ -55,6 +56,15 @@ def check_target(
         raise PlanError("the target exists; --force replaces it", path=target, code="WK665")
     if folder:
         _check_replaceable(target, real, trial)
+
+
+def _check_open(path: str, parent: str) -> None:
+    """Raise PlanError for a file that cannot be made, since its folder lets nobody write."""
+    if not os.access(parent, os.W_OK | os.X_OK, effective_ids=True):
+        closed = os.statvfs(parent).f_flag & os.ST_RDONLY
+        reason = "Read-only file system" if closed else "Permission denied"
+        message = f"no file can be made in {parent!r}: {reason}"
+        raise PlanError(message, path=path, code="WK667")
 
 
 def _check_replaceable(target: str, real: str, trial: bool) -> None:
@@ -102,6 +112,8 @@ def check_beside(path: str, others: Sequence[str], *, force: bool) -> None:
     parent = os.path.dirname(real)
     if not (os.path.isdir(parent) or any(_inside(parent, os.path.realpath(o)) for o in others)):
         raise PlanError(f"no folder {parent!r}", path=path, code="WK667")
+    if os.path.isdir(parent):
+        _check_open(path, parent)
     if os.path.lexists(path) and not force:
         raise PlanError("the file exists; --force replaces it", path=path, code="WK665")
 
@@ -111,14 +123,29 @@ def _is_same(one: str, other: str) -> bool:
 
 
 def check_space(target: str, nbytes: int) -> None:
-    """Raise PlanError WK668 if the target's disk has not so many bytes left."""
-    parent = os.path.dirname(os.path.realpath(target))
+    """Raise PlanError WK668 if the target's disk has not so many bytes left.
+
+    What conversions to this target left there counts as free: it is taken away or taken up.
+    """
+    parent, name = os.path.split(os.path.realpath(target))
     with os_errors(parent):
         status = os.statvfs(parent)
-    free = status.f_bavail * status.f_frsize
+        left = [path for path in os.listdir(parent) if path.startswith(_stem(name))]
+        taken = sum(_disk_use(os.path.join(parent, path)) for path in left)
+    free = status.f_bavail * status.f_frsize + taken
     if nbytes > free:
         message = f"{nbytes:,} bytes to write, {free:,} free"
         raise PlanError(message, path=target, code="WK668")
+
+
+def _disk_use(path: str) -> int:
+    """Bytes that a file, or what is in a folder, takes on the disk."""
+    walked = [os.path.join(base, name) for base, _, names in os.walk(path) for name in names]
+    nbytes = 0
+    for one in walked or [path]:
+        with contextlib.suppress(FileNotFoundError):  # its conversion lives, and will be heard of
+            nbytes += os.lstat(one).st_blocks * 512
+    return nbytes
 
 
 class Place:

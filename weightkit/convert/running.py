@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -27,7 +27,7 @@ from weightkit.convert.places import (
     write_whole,
 )
 from weightkit.convert.planning import checkpoints
-from weightkit.errors import AccessError, PlanError, VerifyError
+from weightkit.errors import AccessError, PlanError, VerifyError, WeightkitError
 from weightkit.opening import Checkpoint
 from weightkit.plans import CAST, CastLoss, Conversion, Plan, PlannedFile, Written
 from weightkit.source import Source, os_errors
@@ -63,9 +63,8 @@ def run(plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = ()
         raise PlanError(message, path=plan.target, code="WK667")
     check_places(plan, checkpoint, how, beside)
     sources = _sources(checkpoint)
-    with Place(
-        plan.target, plan.digest, folder=plan.folder, force=how.force, resume=how.resume
-    ) as place:
+    place = Place(plan.target, plan.digest, folder=plan.folder, force=how.force, resume=how.resume)
+    with _named(place), place:
         made = _Making(plan, checkpoint, how, place)
         made.files()
         for source in sources:
@@ -75,6 +74,17 @@ def run(plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = ()
             sync_tree(place.path)
         place.finish()
     return made.conversion()
+
+
+@contextmanager
+def _named(place: Place) -> Iterator[None]:
+    """Errors are about the target, not about what its files are called until it is whole."""
+    try:
+        yield
+    except WeightkitError as error:
+        if error.path == place.path or error.path.startswith(place.path + os.sep):
+            error.path = place.target.rstrip(os.sep) + error.path[len(place.path) :]
+        raise
 
 
 def check_places(
