@@ -102,8 +102,9 @@ class Plan:
     def nbytes(self) -> int:
         """Bytes that will be written."""
         planned = sum(file.nbytes for file in self.files)
-        texts = sum(len(text.content.encode()) for text in self.texts)
-        return planned + sum(item.nbytes for item in self.carried) + texts
+        texts = [*self.texts, *([self.sidecar] if self.sidecar else [])]
+        beside = sum(len(text.content.encode("utf-8", "surrogateescape")) for text in texts)
+        return planned + sum(item.nbytes for item in self.carried) + beside
 
     @property
     def steps(self) -> int:

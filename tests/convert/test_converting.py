@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -321,8 +323,11 @@ def test_a_sidecar_has_every_value_whole(tmp_path: Path) -> None:
     values |= {"config": "x: 1\n" * 5_000, "big": 2**3_998, "best": np.float32(0.5)}
     values |= {"flag": np.bool_(True), "count": np.uint16(65_535), "old": np.float64(-1.5)}
     source = saved(tmp_path, {"model": {"w": torch.ones(3)}, "seen": values})
-    convert(source, tmp_path / "out.safetensors", SIDECAR)
-    (file,) = json.loads((tmp_path / "out.sidecar.json").read_text())["files"]
+    done = convert(source, tmp_path / "out.safetensors", SIDECAR)
+    sidecar = tmp_path / "out.sidecar.json"
+    both = [sidecar, tmp_path / "out.safetensors"]
+    assert done.plan.nbytes == sum(path.stat().st_size for path in both)
+    (file,) = json.loads(sidecar.read_text())["files"]
     assert file["values"] == {f"seen.{key}": value for key, value in values.items()}
 
 
@@ -664,6 +669,42 @@ def test_a_plan_writes_nothing_and_says_all(tmp_path: Path) -> None:
     done: Conversion = convert(STATE_DICT, target, Wish(dtypes=(parse_dtype_rule("f16"),)))
     assert done.plan == found
     assert target.stat().st_size == found.nbytes
+
+
+PEAK = """
+import re, sys
+import numpy, ml_dtypes, safetensors
+from weightkit.convert import convert, plan
+from weightkit.convert.running import How
+from weightkit.convert.wishes import Wish, parse_dtype_rule
+def peak():
+    return int(re.search("VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
+source, target, jobs, dtype = sys.argv[1:]
+wish = Wish(dtypes=(parse_dtype_rule(dtype),) if dtype else ())
+planned = plan(source, target, wish, jobs=int(jobs)).memory
+before = peak()
+convert(source, target, wish, How(jobs=int(jobs)))
+print(peak() - before, planned)
+"""
+
+
+@pytest.mark.parametrize(
+    ("held", "jobs", "dtype", "name"),
+    [
+        ({f"w{n}": torch.zeros(1024, 2048).t() for n in range(16)}, 16, "", "out.safetensors"),
+        ({f"w{n}": torch.zeros(1024, 2048) for n in range(16)}, 32, "", "out.safetensors"),
+        ({f"w{n}": torch.zeros(1024, 2048) for n in range(16)}, 32, "f64", "out.safetensors"),
+        ({f"w{n}": torch.zeros(2) for n in range(20_000)}, 1, "", "out.pt"),
+    ],
+    ids=["views", "moves", "casts", "many"],
+)
+def test_the_memory_of_a_plan_is_not_exceeded(
+    tmp_path: Path, held: dict[str, torch.Tensor], jobs: int, dtype: str, name: str
+) -> None:
+    words = [sys.executable, "-c", PEAK, saved(tmp_path, held), tmp_path / name, jobs, dtype]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=True)
+    used, planned = map(int, done.stdout.split())
+    assert used <= planned <= 5 * used + (64 << 20)
 
 
 def test_a_changed_source_changes_the_plan(tmp_path: Path) -> None:

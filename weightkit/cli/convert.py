@@ -163,7 +163,7 @@ def command(
         if asked["dry_run"]:
             absent = asked["into"] and not os.path.lexists(os.path.dirname(target) or ".")
             there = None if absent else How(force=asked["force"])
-            return plan(source, target, wish, there, receipt=receipt, **opening)
+            return plan(source, target, wish, there, receipt=receipt, jobs=jobs, **opening)
         if asked["into"]:
             _make_folder(os.path.dirname(target))
         with progress("convert", output.quiet) as display:

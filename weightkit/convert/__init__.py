@@ -46,12 +46,14 @@ def plan(
     how: How | None = None,
     *,
     receipt: str = "",
+    jobs: int = 0,
     **opening: Any,
 ) -> Plan:
     """What converting ``source`` to ``target`` would do; reads headers only, writes nothing.
 
     With ``how`` it is also looked at whether the target (and ``receipt``) could be written there now;
-    what forbids it is one of the plan's ``refused``. ``opening`` is as for :func:`weightkit.open`.
+    what forbids it is one of the plan's ``refused``. ``jobs`` is how many threads there will be (0: one
+    for each core). ``opening`` is as for :func:`weightkit.open`.
     Raises PlanError for what cannot be done.
     """
     from weightkit.convert import losses, planning
@@ -64,7 +66,9 @@ def plan(
         follow = bool(opening.get("follow_symlinks"))
         folder = is_folder(checkpoint.path, where, wish)
         judged = [*losses.trust(checkpoint)]
-        made = planning.plan(checkpoint, where, wish, judged, folder=folder, follow=follow)
+        made = planning.plan(
+            checkpoint, where, wish, judged, folder=folder, follow=follow, jobs=jobs
+        )
         return made if how is None else _with_obstacle(made, checkpoint, how, receipt)
 
 
@@ -124,7 +128,9 @@ def convert(
         folder = is_folder(checkpoint.path, where, wish)
         judged = [*losses.trust(checkpoint)]
         checkpoint = checkpoint.without_programs()  # make room
-        made = planning.plan(checkpoint, where, wish, judged, folder=folder, follow=follow)
+        made = planning.plan(
+            checkpoint, where, wish, judged, folder=folder, follow=follow, jobs=how.jobs
+        )
         expect(made.nbytes)
         done = run(made, checkpoint, how, [receipt] if receipt else [])
         if not receipt:

@@ -13,6 +13,7 @@ from hashlib import sha256
 
 from weightkit import __version__
 from weightkit.convert import losses as lossy
+from weightkit.convert.memory import memory_of
 from weightkit.convert.shelving import files_of, metadata_of
 from weightkit.convert.steps import chosen, steps_of
 from weightkit.convert.targets import target_of
@@ -22,19 +23,12 @@ from weightkit.findings import Finding
 from weightkit.opening import Checkpoint
 from weightkit.plans import (
     CAST,
-    DENSE,
-    GATHER,
-    INFLATE,
     Carried,
     Plan,
     PlannedFile,
     Text,
 )
 from weightkit.rules import finding
-
-PIECES = 48 << 20
-"""Bytes that moving needs at most on two threads, with a reserve."""
-GATHERS = 160 << 20
 
 
 def plan(
@@ -45,16 +39,18 @@ def plan(
     *,
     folder: bool = False,
     follow: bool = False,
+    jobs: int = 0,
 ) -> Plan:
     """What converting ``checkpoint`` to the path ``target`` will do.
 
     ``judged`` is what :func:`losses.trust` says of it; its programs are not looked at here.
     ``folder`` asks for a folder of files instead of one, ``follow`` for what links lead to outside of
-    the source. Raises PlanError for what cannot be done;
+    the source, ``jobs`` is how many threads will carry it out. Raises PlanError for what cannot be done;
     what would be lost is in ``losses``, refused or accepted by whoever carries the plan out.
     """
     try:
-        return _plan(checkpoint, target, wish, judged, folder, follow)
+        made = _plan(checkpoint, target, wish, judged, folder, follow)
+        return replace(made, memory=memory_of(made.files, jobs))
     except PlanError as error:
         error.path = error.path or checkpoint.path
         raise
@@ -117,7 +113,6 @@ def _plan(
         refused=tuple(lossy.refused(lost, accepted)),
         key=", ".join(dict.fromkeys(part.sets[0].key for _, part in parts if part.sets[0].key)),
         left=tuple(left),
-        memory=_memory(files),
     )
     return replace(made, digest=_digest(made, checkpoint))
 
@@ -182,11 +177,6 @@ def _sidecar(
     path = sidecar_path(target, folder) if wish.sidecar == DEFAULT_SIDECAR else wish.sidecar
     text = sidecar_text(part for _, part in parts)
     return Text(path, text) if text else None
-
-
-def _memory(files: Sequence[PlannedFile]) -> int:
-    ways = {step.way for file in files for step in file.steps}
-    return GATHERS if ways & {CAST, GATHER, DENSE, INFLATE} else PIECES
 
 
 def _digest(made: Plan, checkpoint: Checkpoint) -> str:
