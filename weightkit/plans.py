@@ -100,11 +100,15 @@ class Plan:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that will be written."""
+        """Bytes of the target."""
         planned = sum(file.nbytes for file in self.files)
-        texts = [*self.texts, *([self.sidecar] if self.sidecar else [])]
-        beside = sum(len(text.content.encode("utf-8", "surrogateescape")) for text in texts)
-        return planned + sum(item.nbytes for item in self.carried) + beside
+        texts = sum(len(text.content.encode("utf-8", "surrogateescape")) for text in self.texts)
+        return planned + sum(item.nbytes for item in self.carried) + texts
+
+    @property
+    def disk(self) -> int:
+        """Bytes that must be free: the target, beside an old one until that is replaced, and the sidecar."""
+        return self.nbytes + (len(self.sidecar.content.encode()) if self.sidecar else 0)
 
     @property
     def steps(self) -> int:

@@ -165,6 +165,86 @@ def test_a_tie_ends_where_types_differ(tmp_path: Path) -> None:
 # Names
 
 
+def test_recorded_ties_can_be_named_like_tensors(tmp_path: Path) -> None:
+    """What one file stores twice and another once is renamed, chosen and cast alike."""
+    shared = torch.arange(6.0).reshape(2, 3)
+    held = {"embed.weight": shared, "b": torch.ones(2), "head.weight": shared}
+    twice = saved(tmp_path, held)
+    once = to_safetensors(twice)
+    wishes = [
+        Wish(renames=(("head.weight", "lm_head.weight"),), prefix="x."),
+        Wish(only=("head*",)),
+        Wish(exclude=("head*",)),
+        Wish(exclude=("embed*",)),
+        Wish(only=("embed*",)),
+        Wish(dtypes=(parse_dtype_rule("head*=f64"),)),
+        Wish(dtypes=(parse_dtype_rule("*.weight=f64"),)),
+    ]
+    for number, wish in enumerate(wishes):
+        targets = [tmp_path / f"{number}.{side}.safetensors" for side in ("once", "twice")]
+        done = [convert(path, at, wish) for path, at in zip((once, twice), targets, strict=True)]
+        assert targets[0].read_bytes() == targets[1].read_bytes()
+        assert sorted(done[0].plan.left) == sorted(done[1].plan.left)
+        assert done[0].content_id == done[1].content_id
+    with pytest.raises(PlanError, match="would both be called 'b'"):
+        convert(once, tmp_path / "out.safetensors", Wish(renames=(("head.weight", "b"),)))
+
+
+def test_ties_that_end_are_said(tmp_path: Path) -> None:
+    shared = torch.arange(6.0)
+    source = saved(tmp_path, {"embed.weight": shared, "head.weight": shared, "b": shared[:0]})
+    wish = Wish(dtypes=(parse_dtype_rule("head*=f64"),))
+    said = {item.code for item in plan(source, tmp_path / "out.safetensors", wish).notes}
+    assert said == {"WK652"}
+    assert not plan(source, tmp_path / "out.safetensors").notes
+
+
+def test_the_index_of_bins_names_what_they_tie(tmp_path: Path) -> None:
+    shared = torch.arange(60.0)
+    source = saved(tmp_path, {"embed.weight": shared, "b": shared + 1, "head.weight": shared})
+    wish = Wish(format="pytorch", shard_nbytes=300)
+    convert(source, tmp_path / "out", wish)
+    (path,) = (tmp_path / "out").glob("*.index.json")
+    index = json.loads(path.read_text())
+    assert index["metadata"] == {"total_size": 480}
+    held = {
+        name: shard.name
+        for shard in (tmp_path / "out").glob("*.bin")
+        for name in torch.load(shard, weights_only=True)
+    }
+    assert index["weight_map"] == held
+
+
+def test_every_view_that_overlaps_is_counted(tmp_path: Path) -> None:
+    whole = torch.arange(40.0)
+    views = [whole[:12], whole[2:4], whole[8:20], whole[20:24], whole[30:36], whole[31:32]]
+    source = saved(tmp_path, {f"v{number}": view for number, view in enumerate(views)})
+    (note,) = plan(source, tmp_path / "out.safetensors").notes
+    assert note.message == "5 views that overlap are written whole"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "said"),
+    [
+        (
+            torch.float16,
+            "bf16",
+            "2 tensors narrowed from f16 to bf16: 11 significant bits become 8",
+        ),
+        (torch.bfloat16, "f16", "narrowed from bf16 to f16: values beyond 65504 become Inf"),
+        (torch.float16, "f32", ""),
+    ],
+)
+def test_what_narrows_is_said_with_the_plan(
+    tmp_path: Path, source: torch.dtype, target: str, said: str
+) -> None:
+    path = saved(tmp_path, {"a": torch.ones(3, dtype=source), "b": torch.ones(3, dtype=source)})
+    wish = Wish(dtypes=(parse_dtype_rule(target),))
+    notes = plan(path, tmp_path / "out.safetensors", wish).notes
+    assert [item.code for item in notes] == ["WK651"] * bool(said)
+    assert said in "".join(item.message for item in notes)
+
+
 def test_renaming(tmp_path: Path) -> None:
     source = saved(tmp_path, {"module.a": torch.ones(1), "module.b.c": torch.ones(2)})
     wish = Wish(
@@ -326,7 +406,7 @@ def test_a_sidecar_has_every_value_whole(tmp_path: Path) -> None:
     done = convert(source, tmp_path / "out.safetensors", SIDECAR)
     sidecar = tmp_path / "out.sidecar.json"
     both = [sidecar, tmp_path / "out.safetensors"]
-    assert done.plan.nbytes == sum(path.stat().st_size for path in both)
+    assert done.plan.disk == sum(path.stat().st_size for path in both)
     (file,) = json.loads(sidecar.read_text())["files"]
     assert file["values"] == {f"seen.{key}": value for key, value in values.items()}
 

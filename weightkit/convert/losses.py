@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations
 from typing import Any
 
 from weightkit.convert.targets import Target
@@ -17,6 +17,7 @@ from weightkit.rules import Faults, finding
 from weightkit.tensors import TensorInfo
 from weightkit.text import safe_text
 from weightkit.values import canonical
+from weightkit.values.narrowing import NARROWING, fit
 
 CONSENT = {
     "WK640": ("--key", "--drop-non-tensors"),
@@ -33,8 +34,6 @@ LOSSY, UNSAFE = "--allow-lossy", "--allow-unsafe-source"
 
 SHOWN = 8
 """Names that a message lists."""
-
-_NARROWER = "the values are rounded to {to} ({count} tensors, the first of {source})"
 
 
 def refused(losses: Iterable[Finding], accepted: frozenset[str]) -> list[Finding]:
@@ -146,22 +145,20 @@ def notes(
 ) -> Iterator[Finding]:
     """What is worth saying, and needs no consent."""
     faults = Faults(checkpoint.path)
-    narrowed = [
-        step for step in steps if step.way == CAST and step.dtype.bits < step.info.dtype.bits
-    ]
-    if narrowed:
-        first = narrowed[0]
-        message = _NARROWER.format(
-            to=first.dtype.name, count=len(narrowed), source=first.info.dtype.name
-        )
-        faults.add("WK651", message)
+    casts = Counter((step.info.dtype, step.dtype) for step in steps if step.way == CAST)
+    for (source, to), number in casts.items():
+        made = fit(source, to)
+        if made.verdict == NARROWING:
+            count = _count(range(number), "tensor")
+            faults.add("WK651", f"{count} narrowed from {source.name} to {to.name}: {made.words}")
     holders = Counter(step.info.storage for step in steps)
-    views = [step.info for step in steps if step.info.storage and holders[step.info.storage] > 1]
+    views = [step.info for step in steps if step.info.storage and step.info.numel]
+    views = [info for info in views if holders[info.storage] > 1]
     held = {canonical.same_elements(info): info for info in views}
     overlapping = _overlapping(held.values())
     if overlapping:
-        faults.add("WK645", f"{overlapping} views that overlap are written whole")
-    if not target.ties and len(held) < len(views):
+        faults.add("WK645", f"{overlapping:,} views that overlap are written whole")
+    if len(held) < len(views):
         faults.add("WK652", "tied tensors are written under each of their names")
     yield from faults.all()
 
@@ -169,15 +166,19 @@ def notes(
 def _overlapping(tensors: Iterable[TensorInfo]) -> int:
     """How many tensors share some bytes of their storage with another."""
     spans = sorted(
-        (item.storage, item.data.file, item.data.offset, item.data.within, item.data.nbytes)
+        ((item.storage, item.data.file), item.data.offset + item.data.within, item.data.nbytes)
         for item in tensors
-        if item.numel
     )
-    count = 0
-    for before, after in pairwise(spans):
-        same = before[:2] == after[:2]
-        start, end = after[2] + after[3], before[2] + before[3] + before[4]
-        count += same and start < end
+    count, alone = 0, True
+    memory, end = ("", -1), 0
+    for where, start, nbytes in spans:
+        if where == memory and start < end:  # of what reaches furthest, which may lie far before
+            count += 1 + alone
+            alone = False
+            end = max(end, start + nbytes)
+        else:
+            alone = True
+            memory, end = where, start + nbytes
     return count
 
 
@@ -204,4 +205,4 @@ def _names(keys: Iterable[str]) -> str:
 
 
 def _count(items: Sequence[object], noun: str, ending: str = "s") -> str:
-    return f"{len(items)} {noun}" + (ending if len(items) > 1 else "")
+    return f"{len(items):,} {noun}" + (ending if len(items) > 1 else "")

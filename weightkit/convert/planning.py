@@ -82,7 +82,7 @@ def _plan(
         left += [prefix + name for name in out]
         lost += [*lossy.losses(part, steps, kind)]
         said += [*lossy.notes(part, steps, kind, wish)]
-        metadata = metadata_of(part, steps, wish, kind)
+        metadata = metadata_of(part, wish, kind)
         more, index = files_of(part, prefix, steps, metadata, wish, kind, folder)
         files += more
         texts += index

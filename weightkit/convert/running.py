@@ -98,7 +98,7 @@ def check_places(
     side = [plan.sidecar.name] if plan.sidecar is not None and not _sidecar_inside(plan) else []
     with os_errors(plan.target):
         check_target(plan.target, paths, folder=plan.folder, force=how.force, trial=trial)
-        check_space(plan.target, plan.nbytes)
+        check_space(plan.target, plan.disk)
         for number, path in enumerate([*beside, *side]):
             check_beside(path, [*paths, plan.target, *beside[:number]], force=how.force)
 

@@ -49,7 +49,7 @@ def files_of(
     if len(files) == 1:
         return files, []
     index = os.path.join(where, f"{stem}{_suffix(target, checkpoint)}.index.json")
-    return files, [Text(index, _index(files))]
+    return files, [Text(index, _index(files, target))]
 
 
 def _suffix(target: Target, checkpoint: Checkpoint) -> str:
@@ -69,9 +69,15 @@ def _shards(steps: Sequence[Step], limit: int | None) -> Iterator[list[Step]]:
     yield shard
 
 
-def _index(files: Sequence[PlannedFile]) -> str:
-    """As transformers writes it."""
-    places = {step.name: os.path.basename(file.name) for file in files for step in file.steps}
+def _index(files: Sequence[PlannedFile], target: Target) -> str:
+    """As transformers writes it: every name that a file holds, the bytes of each tensor once."""
+    in_file = target.ties == TIED_BY_STORAGE
+    places = {
+        name: os.path.basename(file.name)
+        for file in files
+        for step in file.steps
+        for name in (step.name, *(step.ties if in_file else ()))
+    }
     total = sum(step.nbytes for file in files for step in file.steps)
     held = {"metadata": {"total_size": total}, "weight_map": places}
     return json.dumps(held, indent=2, sort_keys=True) + "\n"
@@ -106,9 +112,7 @@ def _target_tensors(steps: Sequence[Step], target: Target) -> tuple[TensorInfo, 
 # What they say of themselves
 
 
-def metadata_of(
-    checkpoint: Checkpoint, steps: Sequence[Step], wish: Wish, target: Target
-) -> dict[str, str]:
+def metadata_of(checkpoint: Checkpoint, wish: Wish, target: Target) -> dict[str, str]:
     """The metadata that is kept, without the record of ties."""
     if not target.metadata:
         return {}
@@ -117,7 +121,7 @@ def metadata_of(
     kept = {key: value for key, value in first.notes.items() if key != ALIASES}
     if kind != "pytorch":
         lost = {*lossy.lost_metadata(kind, first.metadata, target)}
-        names = {step.info.name for step in steps}
+        names = {info.name for info in checkpoint.tensors}
         for key, value in first.metadata.items():
             alias = isinstance(value, str) and value in names and key != "format"
             if key not in lost and key != ALIASES and not (alias and kind == "safetensors"):

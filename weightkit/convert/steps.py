@@ -21,8 +21,8 @@ from weightkit.values.narrowing import REFUSED, fit
 
 
 def chosen(checkpoint: Checkpoint, wish: Wish) -> tuple[list[TensorInfo], list[str]]:
-    """The tensors that are wanted, and the names of the rest."""
-    tensors = checkpoint.tensors
+    """The tensors that are wanted, and the names of the rest; a tied name is a tensor of its own."""
+    tensors = _with_aliases(checkpoint)
     if not tensors:
         raise PlanError("no tensors in it", path=checkpoint.path, code="WK604")
     names = [item.name for item in tensors]
@@ -45,24 +45,33 @@ def chosen(checkpoint: Checkpoint, wish: Wish) -> tuple[list[TensorInfo], list[s
     return kept, [name for name in names if name not in there]
 
 
+def _with_aliases(checkpoint: Checkpoint) -> Sequence[TensorInfo]:
+    """The tensors, and those that the metadata records under a further name: over one memory."""
+    recorded = dict(recorded_aliases(checkpoint))
+    if not recorded:
+        return checkpoint.tensors
+    tied = {*recorded.values()}
+    shared = {
+        info.name: info._replace(storage=info.storage or f"tied {info.name}")
+        for info in checkpoint.tensors
+        if info.name in tied
+    }
+    tensors = [shared.get(info.name, info) for info in checkpoint.tensors]
+    return [*tensors, *(shared[name]._replace(name=alias) for alias, name in recorded.items())]
+
+
 def steps_of(
     number: int, checkpoint: Checkpoint, tensors: Sequence[TensorInfo], wish: Wish, target: Target
 ) -> Iterator[Step]:
     """The tensors as they will be written; those over the same elements are one step."""
     renamed = renaming(wish)
-    recorded = _recorded(checkpoint, wish)
     shared = _shared(tensors, wish)
     seen: dict[str, str] = {}
     for info in tensors:
         group = shared.get(info.name, (info,))
         if group[0] is not info:
             continue  # it went with the first of them
-        named = [(renamed(info.name), info)]
-        if len(group) > 1 or recorded:
-            names = (
-                (own, name) for own in group for name in (own.name, *recorded.get(own.name, ()))
-            )
-            named = [(renamed(name), own) for own, name in names]
+        named = [(renamed(own.name), own) for own in group]
         for name, own in named:
             if name in seen:
                 message = f"{seen[name]!r} and {own.name!r} would both be called {name!r}"
@@ -83,16 +92,6 @@ def _shared(tensors: Sequence[TensorInfo], wish: Wish) -> dict[str, list[TensorI
             key = *canonical.same_elements(info), _dtype(info, _form(info), wish).name
             groups.setdefault(key, []).append(info)
     return {info.name: group for group in groups.values() for info in group if len(group) > 1}
-
-
-def _recorded(checkpoint: Checkpoint, wish: Wish) -> dict[str, list[str]]:
-    """Names that the file's metadata records for tensors that it stores once, by the stored name."""
-    found: dict[str, list[str]] = {}
-    for alias, name in recorded_aliases(checkpoint):
-        wanted = not wish.only or matches(alias, wish.only)
-        if wanted and not matches(alias, wish.exclude):
-            found.setdefault(name, []).append(alias)
-    return found
 
 
 def _grouped(

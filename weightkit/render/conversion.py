@@ -47,6 +47,7 @@ def to_json(report: Plan | Conversion, wish: Wish) -> dict[str, Any]:
         "plan": plan.digest,
         "bytes": plan.nbytes,
         "memory": plan.memory,
+        "disk": plan.disk,
         "tensors": plan.steps,
         "files": [
             {"path": item.name or plan.target, "bytes": item.nbytes, "tensors": len(item.steps)}
@@ -171,7 +172,8 @@ def _plan(plan: Plan, wish: Wish) -> Iterator[Block]:
     yield Title(plan.target, joined([plan.format, "not written: this is the plan"]))
     memory = f"at most about {figures.size(plan.memory)}"
     refused = [("refused", Text(text, "warning")) for text in _refused(plan)]
-    yield Facts([*_facts(plan), ("memory", memory), *refused])
+    disk = f"{figures.full_size(plan.disk)} to be free"
+    yield Facts([*_facts(plan), ("memory", memory), ("disk", disk), *refused])
     steps = [step for item in plan.files for step in item.steps]
     columns = [
         Column("tensor", style="name"),

@@ -103,7 +103,7 @@ RULES = [
         "WK651",
         "cast-narrows",
         "note",
-        "A cast to a type of fewer bits rounds the values.",
+        "Tensors are cast to a type of fewer significant bits, or of less range.",
         "It cannot be undone.",
         "Keep the source.",
     ),
@@ -111,7 +111,8 @@ RULES = [
         "WK652",
         "aliases-written-again",
         "note",
-        "The target's format cannot say that tensors are the same memory; each is written.",
+        "Tied tensors are written each: the target's format cannot say that they are the same memory, or "
+        "they are cast to different types.",
         "The file grows; the values are the same.",
         "Nothing to do.",
     ),
