@@ -196,6 +196,18 @@ def test_npz_and_back(tmp_path: Path) -> None:
     assert same(loaded(tmp_path / "c.pt"), held)
 
 
+def test_a_plain_safetensors_file_gives_nothing_but_its_arrays(tmp_path: Path) -> None:
+    """Every member of the ``.npz`` is a tensor, and the way back gives the same file."""
+    safetensors.torch.save_file({"a": W, "b": W[:0]}, tmp_path / "a.safetensors", {"format": "pt"})
+    convert(tmp_path / "a.safetensors", tmp_path / "b.npz")
+    with np.load(tmp_path / "b.npz") as found:
+        assert {name: array.shape for name, array in found.items()} == {
+            name: tuple(tensor.shape) for name, tensor in [("a", W), ("b", W[:0])]
+        }
+    convert(tmp_path / "b.npz", tmp_path / "c.safetensors")
+    assert (tmp_path / "c.safetensors").read_bytes() == (tmp_path / "a.safetensors").read_bytes()
+
+
 def test_metadata_passes_through_npz(tmp_path: Path) -> None:
     safetensors.torch.save_file({"w": W}, tmp_path / "a.safetensors", {"format": "pt", "k": "v"})
     convert(tmp_path / "a.safetensors", tmp_path / "b.npz")

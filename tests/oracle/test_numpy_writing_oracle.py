@@ -95,7 +95,9 @@ def test_metadata_has_a_member_of_its_own() -> None:
     assert blob == ours({"w": np.ones(2)}, {"a": "1", "b": "2"})
     with np.load(io.BytesIO(blob)) as found:
         assert found.files == ["w", "weightkit.json"]
-        assert found["weightkit.json"] == b'{\n"a": "1",\n"b": "2"\n}\n'
+        assert found["weightkit.json"].tobytes() == b'{\n"a": "1",\n"b": "2"\n}\n'
+        assert {type(array) for array in found.values()} == {np.ndarray}
+        assert found["weightkit.json"].dtype == np.uint8
 
 
 def test_twenty_thousand_arrays(tmp_path: Path) -> None:

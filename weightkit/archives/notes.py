@@ -8,7 +8,7 @@ here, under names that start with ``weightkit.``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from weightkit.archives.budget import Budget
 from weightkit.archives.zips import Zip
@@ -33,15 +33,24 @@ def written(metadata: Mapping[str, str]) -> bytes:
     return record
 
 
-def read(archive: Zip, name: str, budget: Budget, faults: Faults) -> dict[str, str] | None:
-    """What the record ``name`` says; None if there is none, or (WK423) it is no such object."""
+def read(
+    archive: Zip,
+    name: str,
+    budget: Budget,
+    faults: Faults,
+    unwrap: Callable[[bytes], bytes] = bytes,
+) -> dict[str, str] | None:
+    """What the record ``name`` says; None if there is none, or (WK423) it is no such object.
+
+    ``unwrap`` takes off what a format puts before it, of 256 bytes at most.
+    """
     member = archive.find(name)
     if member is None:
         return None
     try:
-        if member.size > MAX_NBYTES:
+        if member.size > MAX_NBYTES + 256:
             raise ValueError(f"{member.size:,} bytes")
-        found = json.loads(archive.reader(member, budget).peek(0, member.size))
+        found = json.loads(unwrap(archive.reader(member, budget).peek(0, member.size)))
         if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
             raise ValueError("no object of texts")
     except (WeightkitError, ValueError, RecursionError) as error:

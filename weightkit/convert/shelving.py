@@ -126,6 +126,8 @@ def metadata_of(checkpoint: Checkpoint, wish: Wish, target: Target) -> dict[str,
             alias = isinstance(value, str) and value in names and key != "format"
             if key not in lost and key != ALIASES and not (alias and kind == "safetensors"):
                 kept[_key(kind, key)] = value if isinstance(value, str) else json.dumps(value)
+    if target.name == "npz" and kept.get("format") == "pt":
+        del kept["format"]  # numpy would list it; and it is said again of what comes back
     if kind != target.name == "safetensors":
         kept.setdefault("format", "pt")
     return {**kept, **dict(wish.metadata)}

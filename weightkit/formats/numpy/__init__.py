@@ -12,7 +12,7 @@ from weightkit.archives import Budget, Zip, ZipMember, notes
 from weightkit.dtypes import DTYPES
 from weightkit.errors import FormatError, UnsupportedError
 from weightkit.findings import Examination
-from weightkit.formats.numpy.header import MAGIC, Header, data_start, read_header
+from weightkit.formats.numpy.header import MAGIC, Header, data_start, read_header, record_of
 from weightkit.machine import read_program
 from weightkit.programs import Program
 from weightkit.rules import Faults
@@ -87,7 +87,7 @@ def examine_npz(source: Reader, archive: Zip, budget: Budget, faults: Faults) ->
     Every member is looked at, so also those that only another reader than Python's would see.
     """
     found = _Found()
-    noted = notes.read(archive, notes.NAME, budget, faults)
+    noted = notes.read(archive, notes.NAME, budget, faults, record_of)
     note = archive.find(notes.NAME) if noted is not None else None
     for member in (*archive.members, *archive.hidden):
         if member.is_directory or member is note:

@@ -28,6 +28,13 @@ MAX_LENGTH = 1 << 20
 MAX_DIMENSIONS = 64
 
 
+def record_of(held: bytes) -> bytes:
+    """The record of metadata in an ``.npz``: the elements of an array of bytes, or there by itself."""
+    if not held.startswith(MAGIC):
+        return held
+    return held[len(MAGIC) + 4 + int.from_bytes(held[len(MAGIC) + 2 : len(MAGIC) + 4], "little") :]
+
+
 class Odd(NamedTuple):
     """Something that numpy reads, but does not write."""
 

@@ -21,7 +21,7 @@ from weightkit.dtypes import DTYPES, DType
 from weightkit.errors import PlanError
 from weightkit.formats.numpy.header import MAGIC
 from weightkit.layouts import Layout, Slot
-from weightkit.tensors import TensorInfo
+from weightkit.tensors import Extent, TensorInfo
 from weightkit.text import is_text
 
 _CODES = {
@@ -65,7 +65,8 @@ def layout(
     """The archive that holds ``tensors``; raises PlanError for what numpy cannot hold.
 
     ``as_bytes`` lets types that numpy lacks go as raw bytes. ``metadata`` goes to a member of its
-    own, which ``numpy.load`` lists as ``weightkit.json``.
+    own, which ``numpy.load`` lists as ``weightkit.json``: an array of bytes, so that whoever goes
+    through all members finds arrays only.
     """
     plain = [_plain(tensor, as_bytes) for tensor in tensors]
     members = [Member(f"{tensor.name}.npy", _header(tensor), tensor.nbytes) for tensor in plain]
@@ -74,7 +75,8 @@ def layout(
     if recorded:
         notes[RECORDED] = json.dumps(recorded, sort_keys=True)
     if notes:
-        members.append(Member(NAME, written(notes)))
+        record = written(notes)
+        members.append(Member(NAME, _header(_array_of(record)) + record))
     _check_names([tensor.name for tensor in tensors], {member.name for member in members})
     archive = Archive(members, ZIPFILE)
 
@@ -83,6 +85,10 @@ def layout(
 
     slots = (Slot(at, tensor.nbytes) for at, tensor in zip(archive.places, plain, strict=False))
     return Layout(archive.size, tuple(slots), literals, checksums=True)
+
+
+def _array_of(record: bytes) -> TensorInfo:
+    return TensorInfo(NAME, DTYPES["u8"], (len(record),), Extent(0, 0, len(record)))
 
 
 def _plain(tensor: TensorInfo, as_bytes: bool) -> TensorInfo:
