@@ -299,6 +299,35 @@ def test_json_of_a_batch(tmp_path: Path) -> None:
     assert found["results"][1]["error"]["code"] == "WK640"
 
 
+def test_a_refusal_of_a_batch_is_explained_once(tmp_path: Path) -> None:
+    words = ["convert", "--into", str(tmp_path), STATE_DICT, CHECKPOINT, str(tmp_path / "none.pt")]
+    done = CliRunner().invoke(group, words)
+    assert "2 kinds of loss" in done.stderr
+    assert "2 kinds of loss" not in done.stdout
+    assert "refused: WK640" in done.stdout
+    assert "failed: WK010" in done.stdout
+    assert done.exit_code == 3
+
+
+def test_json_of_a_planned_batch_lists_every_tensor(tmp_path: Path) -> None:
+    found = document(
+        "convert", "--dry-run", "--into", str(tmp_path / "out"), STATE_DICT, STATE_DICT
+    )
+    (plan,) = found["results"]
+    assert len(plan["steps"]) == plan["tensors"] > 0
+
+
+def test_what_is_named_twice_is_converted_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    shutil.copy(STATE_DICT, tmp_path / "a/x.pt")
+    paths = [f"{tmp_path}/a/x.pt", f"{tmp_path}/a/../a/x.pt", f"{tmp_path}/a/./x.pt"]
+    assert "1 of 1" in run("convert", "--beside", *paths)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/x.pt").symlink_to("../a/x.pt")  # another place, so another target
+    words = ["convert", "--beside", "--force", paths[0], f"{tmp_path}/b/x.pt"]
+    assert "2 of 2" in run(*words)
+
+
 def test_names_that_meet_keep_their_suffix(tmp_path: Path) -> None:
     for name in ("a.pt", "a.bin"):
         shutil.copy(STATE_DICT, tmp_path / name)

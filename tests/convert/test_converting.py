@@ -18,10 +18,11 @@ import torch
 
 import weightkit
 from weightkit.analyses.digests import content_id
-from weightkit.convert import convert, losses, plan
+from weightkit.analyses.receipts import against_receipt
+from weightkit.convert import convert, losses, plan, provenance
 from weightkit.convert.running import How
 from weightkit.convert.wishes import Wish, parse_dtype_rule, parse_rename, parse_size
-from weightkit.errors import FormatError, PlanError
+from weightkit.errors import AccessError, FormatError, PlanError
 from weightkit.findings import Finding
 from weightkit.plans import Conversion
 from weightkit.tensors import TensorInfo
@@ -213,6 +214,16 @@ def test_the_index_of_bins_names_what_they_tie(tmp_path: Path) -> None:
         for name in torch.load(shard, weights_only=True)
     }
     assert index["weight_map"] == held
+
+
+@pytest.mark.parametrize(
+    "held", [{"": torch.ones(2)}, {"": torch.ones(2), "tensor": torch.zeros(2)}]
+)
+def test_a_tensor_without_a_name_keeps_none(tmp_path: Path, held: dict[str, torch.Tensor]) -> None:
+    target = to_safetensors(saved(tmp_path, held))
+    reference = tmp_path / "reference"
+    safetensors.torch.save_file(held, reference, metadata={"format": "pt"})
+    assert target.read_bytes() == reference.read_bytes()
 
 
 def test_every_view_that_overlaps_is_counted(tmp_path: Path) -> None:
@@ -545,6 +556,41 @@ def test_provenance_names_the_source(tmp_path: Path) -> None:
         names = json.loads(checkpoint.metadata["weightkit.source"])
         assert "weightkit.time" not in checkpoint.metadata
     assert names.keys() == {STATE_DICT.name}
+
+
+def test_provenance_and_receipts_tell_files_of_one_name_apart(tmp_path: Path) -> None:
+    pipeline, target, receipt = tmp_path / "in", tmp_path / "out", str(tmp_path / "receipt.json")
+    for number, name in enumerate(("unet", "vae")):
+        (pipeline / name).mkdir(parents=True)
+        saved(pipeline / name, {"w": torch.full((3,), number)}, "diffusion_pytorch_model.bin")
+    parts = {name: ["diffusers", "AutoencoderKL"] for name in ("unet", "vae")}
+    (pipeline / "model_index.json").write_text(json.dumps({"_class_name": "P", **parts}))
+    convert(pipeline, target, Wish(provenance=True), receipt=receipt)
+    names = {f"{name}/diffusion_pytorch_model.bin" for name in ("unet", "vae")}
+    with weightkit.open(target / "vae") as checkpoint:
+        assert json.loads(checkpoint.metadata["weightkit.source"]).keys() == names
+    assert not against_receipt(str(target), receipt, str(pipeline)).differences
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_no_receipt_names_a_source_that_was_not_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    source, receipt = saved(tmp_path, {"w": torch.ones(3)}), tmp_path / "receipt.json"
+    made = provenance.write_receipt
+
+    def change(*arguments: Any, **options: Any) -> None:
+        other = saved(tmp_path, {"w": torch.zeros(3)}, "other.pt")
+        if replaced:
+            other.rename(source)
+        else:
+            source.write_bytes(other.read_bytes())
+        made(*arguments, **options)
+
+    monkeypatch.setattr(provenance, "write_receipt", change)
+    with pytest.raises(AccessError, match="the file changed"):
+        convert(source, tmp_path / "out.safetensors", receipt=str(receipt))
+    assert not receipt.exists()
 
 
 def test_a_source_for_review_is_converted_with_a_warning(tmp_path: Path) -> None:

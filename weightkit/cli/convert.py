@@ -187,18 +187,21 @@ def command(
     if many:
         errands = _errands(listed, asked, output.quiet)
         _check_output(output.file, errands, asked)
-        return _batch(errands, work, output)
+        return _batch(errands, work, output, _shown(asked))
     if not all(listed):
         raise click.UsageError("SOURCE or TARGET is empty (an unset variable?).")
     if len(listed) != 2:
         message = "Name a SOURCE and a TARGET; for several sources see --beside and --into."
         raise click.UsageError(message)
     _check_output(output.file, [Errand(*listed)], asked)
-    shown = Shown(asked["limit"], show=frozenset(["steps"] if asked["dry_run"] else []))
-    showing = running.Showing(view, output, shown)
+    showing = running.Showing(view, output, _shown(asked))
     return running.each(
         [listed[0]], lambda source: work(Errand(source, listed[1])), showing, _judged
     )
+
+
+def _shown(asked: dict[str, Any]) -> Shown:
+    return Shown(asked["limit"], show=frozenset(["steps"] if asked["dry_run"] else []))
 
 
 def _judged(outcome: Plan | Conversion) -> int:
@@ -208,7 +211,10 @@ def _judged(outcome: Plan | Conversion) -> int:
 
 
 def _batch(
-    errands: Sequence[Errand], work: Callable[[Errand], Plan | Conversion], output: options.Output
+    errands: Sequence[Errand],
+    work: Callable[[Errand], Plan | Conversion],
+    output: options.Output,
+    shown: Shown,
 ) -> int:
     """One after another; the work goes on after a failure, and a table says what came of each."""
     from weightkit import __version__
@@ -226,9 +232,7 @@ def _batch(
     with paper(output) as out:
         if output.json:
             results = [
-                json.error(item)
-                if isinstance(item, WeightkitError)
-                else view.to_json(item, Shown())
+                json.error(item) if isinstance(item, WeightkitError) else view.to_json(item, shown)
                 for item in outcomes
             ]
             out.write(json.text(json.envelope(results, __version__, many=True)))

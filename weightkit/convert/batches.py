@@ -19,20 +19,21 @@ def errands(
     """Each source with its target: a file beside it, or at the same place below ``into``.
 
     With ``recursive`` a source that is a folder means every checkpoint in it and below. What is in
-    the target's format already is left out. Raises PlanError WK661 where two would have the same
+    the target's format already is left out; what is named twice is converted once. Raises PlanError WK661 where two would have the same
     target.
     """
     named: list[tuple[str, str]] = []
     for source in sources:
         below = _below(source) if recursive else [(source, os.path.basename(source))]
         named += [item for item in below if not _is_done(item[0], target, recursive)]
+    named = [*{os.path.abspath(path): (path, inside) for path, inside in named}.values()]
     short = Counter(_place(path, inside, target, into) for path, inside in named)
     found: dict[str, Errand] = {}
     for path, inside in named:
         place = _place(path, inside, target, into)
         if short[place] > 1:  # model.pt and model.bin: each keeps its whole name
             place = _place(path, inside, target, into, whole=True)
-        other = found.setdefault(place, Errand(path, place))
+        other = found.setdefault(os.path.normpath(place), Errand(path, place))
         if other.source != path:
             message = f"{other.source!r} would be converted to the same file"
             raise PlanError(message, path=path, code="WK661")

@@ -20,14 +20,15 @@ from weightkit.analyses.receipts import PREDICATE, STATEMENT
 from weightkit.convert.places import write_beside
 from weightkit.convert.planning import checkpoints
 from weightkit.convert.wishes import Wish
-from weightkit.errors import UnsupportedError, WeightkitError
+from weightkit.errors import AccessError, UnsupportedError, WeightkitError
 from weightkit.opening import Checkpoint
 from weightkit.plans import Conversion
+from weightkit.source import Source
 
 
 def provenance(checkpoint: Checkpoint, wish: Wish) -> list[tuple[str, str]]:
     """Metadata that says which files the weights came from, and which tool wrote them."""
-    digests = {item["name"]: item["digest"]["sha256"] for item in _digested(_paths(checkpoint))}
+    digests = {item["name"]: item["digest"]["sha256"] for item in _source_files(checkpoint)}
     found = [
         ("weightkit.version", __version__),
         ("weightkit.source", json.dumps(digests, sort_keys=True)),
@@ -56,7 +57,7 @@ def statement(checkpoint: Checkpoint, done: Conversion) -> dict[str, Any]:
             "tool": {"name": "weightkit", "version": __version__},
             "algorithm": ALGORITHM,
             "source": {
-                "files": _digested(_paths(checkpoint)),
+                "files": _source_files(checkpoint),
                 "contentId": _content_id(checkpoint),
             },
             "target": {"format": plan.format, "contentId": done.content_id or None},
@@ -74,9 +75,20 @@ def _content_id(checkpoint: Checkpoint) -> str | None:
         return None
 
 
-def _paths(checkpoint: Checkpoint) -> list[str]:
-    parts = checkpoints(checkpoint)
-    return list(dict.fromkeys(source.path for part in parts for source in part.sources))
+def _source_files(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """Names, inside their folder, and SHA-256 of the files that the weights come from.
+
+    Raises AccessError WK012 for one that is not the file any more that was opened.
+    """
+    sources = {source.path: source for part in checkpoints(checkpoint) for source in part.sources}
+    path = checkpoint.path
+    rows = _digested([*sources], path if os.path.isdir(path) else os.path.dirname(path))
+    for source in sources.values():
+        with Source(source.path) as now:
+            if now.stamp != source.stamp:
+                message = "the file changed since it was opened"
+                raise source.error("WK012", message, kind=AccessError)
+    return rows
 
 
 def _digested(paths: Sequence[str], folder: str = "") -> list[dict[str, Any]]:

@@ -137,8 +137,9 @@ def batch_blocks(
 
 
 def _outcome_row(errand: Errand, outcome: Plan | Conversion | WeightkitError) -> Sequence[Cell]:
-    if isinstance(outcome, WeightkitError):
-        return errand.source, "", "", Text(f"{outcome.code} {outcome.message}", "danger")
+    if isinstance(outcome, WeightkitError):  # why was said on standard error when it came
+        what = "refused" if outcome.exit_status == 2 else "failed"
+        return errand.source, errand.target, "", Text(f"{what}: {outcome.code}", "danger")
     plan = outcome if isinstance(outcome, Plan) else outcome.plan
     return errand.source, errand.target, figures.size(plan.nbytes), _outcome_note(outcome)
 

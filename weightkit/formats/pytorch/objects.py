@@ -331,7 +331,7 @@ def _named(
 ) -> Iterator[TensorInfo]:
     seen: set[str] = set()
     for path, info in tensors:
-        name = (".".join(path[cut:]) if cut else info.name) or "tensor"
+        name = (".".join(path[cut:]) if cut else info.name) if len(path) > cut else "tensor"
         if Unkept in map(type, path):
             faults.add("WK326", f"a name that is too long: {name}", start, tensor=name)
         if name in seen:
