@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -414,6 +415,33 @@ def test_what_died_under_a_long_name(sign: str, tmp_path: Path) -> None:
         assert not leftovers(tmp_path)
         assert prefix or (target / first.name).stat().st_ino == inode
         shutil.rmtree(target)
+
+
+def test_an_interrupt_does_not_wait_for_whole_tensors(tmp_path: Path) -> None:
+    held = {name: torch.zeros(8 << 20, dtype=torch.uint8) for name in "ab"}
+    source = saved(tmp_path / "source.pt", held)
+    deflated = tmp_path / "deflated.pt"
+    with (
+        zipfile.ZipFile(source) as old,
+        zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info))
+    done = []
+    both = threading.Barrier(2, timeout=20)
+
+    def tick(nbytes: int) -> None:
+        done.append(nbytes)
+        if len(done) <= 2:
+            first = both.wait() == 0
+            if first:
+                raise KeyboardInterrupt
+        time.sleep(0.05)
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(deflated, tmp_path / "target.safetensors", how=How(jobs=2, tick=tick))
+    assert sum(done) < 8 << 20
+    assert [path.name for path in tmp_path.iterdir() if "target" in path.name] == []
 
 
 # No space

@@ -89,14 +89,17 @@ def read_stream(
             read(item, held)
 
 
-def run_jobs(work: Iterator[Job], jobs: int) -> None:
-    """Do the jobs on some threads (0: one for each core), a few ahead; the first error ends it."""
+def run_jobs(work: Iterator[Job], jobs: int, stop: Job = lambda: None) -> None:
+    """Do the jobs on some threads (0: one for each core), a few ahead; the first error ends it.
+
+    ``stop`` is called when it does, so that jobs under way, which are waited for, can end early.
+    """
     count = jobs or cores()
     if count == 1:
         for job in work:
             job()
         return
-    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+    from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
     with ThreadPoolExecutor(count, "weightkit") as pool:
         under_way: set[Future[None]] = set()
@@ -106,8 +109,9 @@ def run_jobs(work: Iterator[Job], jobs: int) -> None:
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                     _raise_first(done)
                 under_way.add(pool.submit(job))
-            _raise_first(under_way)
+            _raise_first(wait(under_way, return_when=FIRST_EXCEPTION).done)
         except BaseException:
+            stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 

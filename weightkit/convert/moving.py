@@ -106,11 +106,11 @@ class Mover:
             run_jobs(self._work(sorted(tensors, key=lambda item: item.slot.offset)), 1)
         else:
             in_order = sorted(tensors, key=lambda item: item.step.info.data[:2])
-            run_jobs(self._work(in_order), self.jobs)
+            run_jobs(self._work(in_order), self.jobs, self.out.stop)
 
     def checksums(self, tensors: Sequence[Tensor]) -> None:
         """The CRC-32 of what each slot holds now."""
-        run_jobs((partial(self._checksum, item) for item in tensors), self.jobs)
+        run_jobs((partial(self._checksum, item) for item in tensors), self.jobs, self.out.stop)
 
     def _work(self, tensors: Sequence[Tensor]) -> Iterator[Callable[[], None]]:
         apart: list[Tensor] = []

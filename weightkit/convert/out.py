@@ -15,6 +15,10 @@ SENT = 8 << 20
 """Bytes that one call of ``sendfile`` moves: between two, an interrupt is heard."""
 
 
+class Stopped(Exception):
+    """Another thread failed, or was interrupted; nobody hears of this one."""
+
+
 class Out:
     """A new file that is written in any order, by several threads; ``hold`` gets its descriptor."""
 
@@ -24,6 +28,7 @@ class Out:
         self._own = threading.local()
         self._turn = threading.Lock()  # the kernel lets one write at a time, and spins for its turn
         self._opened: list[int] = []
+        self._stopped = False
         with os_errors(path):
             self.fd = self._made()
             self._opened.append(self.fd)
@@ -33,6 +38,14 @@ class Out:
             except BaseException:
                 self.close()
                 raise
+
+    def stop(self) -> None:
+        """Let whoever still writes end at the next piece."""
+        self._stopped = True
+
+    def _go_on(self) -> None:
+        if self._stopped:
+            raise Stopped
 
     def _made(self) -> int:
         try:
@@ -46,6 +59,7 @@ class Out:
 
     def write(self, offset: int, data: Piece) -> None:
         """All of ``data`` at ``offset``; raises AccessError (no space, a broken disk)."""
+        self._go_on()
         left = memoryview(data)
         with os_errors(self.path):
             while left:
@@ -55,6 +69,7 @@ class Out:
 
     def send(self, source: Source, start: int, nbytes: int, offset: int) -> None:
         """Let the kernel copy a range of ``source`` to ``offset``."""
+        self._go_on()
         try:
             fd = self._positioned(offset)
         except OSError as error:
@@ -85,6 +100,7 @@ class Out:
 
     def read_into(self, buffer: memoryview, offset: int) -> None:
         """Fill ``buffer`` from ``offset`` on."""
+        self._go_on()
         fill(self.fd, buffer, offset, self.path)
 
     def read(self, offset: int, nbytes: int) -> bytes:
@@ -126,6 +142,7 @@ class Kept(Out):
 
     def write(self, offset: int, data: Piece) -> None:
         """Compare ``data`` with what is at ``offset``."""
+        self._go_on()
         left = memoryview(data)
         while left:
             back = self.read(offset, len(left))
