@@ -357,6 +357,17 @@ def test_overflow_is_refused_and_counted(tmp_path: Path) -> None:
     done = convert(source, target, Wish(dtypes=rules, accepted=LOSSY.accepted))
     (cast,) = done.casts
     assert (cast.overflow, cast.underflow, cast.values) == (2, 1, 5)
+    (loss,) = done.plan.losses
+    assert (loss.code, loss.tensor) == ("WK650", "w")
+    assert loss.message == "2 values of 1 tensor do not fit into their new type"
+
+
+def test_complex_numbers_are_cast_to_complex_types(tmp_path: Path) -> None:
+    held = {"c": torch.tensor([1 + 2j], dtype=torch.complex128), "f": torch.ones(2)}
+    target = to_safetensors(saved(tmp_path, held), Wish(dtypes=(parse_dtype_rule("c64"),)))
+    found = safetensors.torch.load_file(target)
+    assert found["f"].dtype == torch.float32
+    assert found["c"].equal(held["c"].to(torch.complex64))
 
 
 def test_quantized_blocks_are_cast_to_what_gguf_says(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 
@@ -30,6 +30,7 @@ from weightkit.convert.planning import checkpoints
 from weightkit.errors import AccessError, PlanError, VerifyError, WeightkitError
 from weightkit.opening import Checkpoint
 from weightkit.plans import CAST, CastLoss, Conversion, Plan, PlannedFile, Written
+from weightkit.rules import finding
 from weightkit.source import Source, os_errors
 
 
@@ -292,8 +293,16 @@ class _Making:
         )
         known = self.digesting and complete
         listed = sorted(self.digests.items())  # by code points, as their UTF-8 sorts
+        cut = [item for item in self.casts if item.overflow + item.saturated + item.nan]
+        plan = self.plan
+        if cut:  # known only now, and accepted
+            lost = sum(item.overflow + item.saturated + item.nan for item in cut)
+            noun = "tensor" if len(cut) == 1 else "tensors"
+            message = f"{lost:,} values of {len(cut):,} {noun} do not fit into their new type"
+            found = finding("WK650", message, path=plan.source, tensor=cut[0].tensor)
+            plan = replace(plan, losses=(*plan.losses, found))
         return Conversion(
-            self.plan,
+            plan,
             tuple(self._written()),
             "content" if self.how.verify else "",
             checkpoint_digest(listed).hex() if known else "",

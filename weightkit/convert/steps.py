@@ -146,12 +146,16 @@ def _way(info: TensorInfo, cast: bool) -> str:
     return MOVE if canonical.is_verbatim(info) else TURN
 
 
+_OF_ALL = {"complex": ("complex",)}
+"""By the kind of a type that is asked for without a pattern: the kinds that are cast to it."""
+
+
 def _dtype(info: TensorInfo, form: canonical.Form, wish: Wish) -> DType:
     """The type in the target: that of the last rule that matches, else its own."""
     found = DTYPES.get(form.dtype, info.dtype)
     for pattern, dtype in wish.dtypes:
         if pattern == EVERYTHING:
-            if found.kind in ("float", "quant"):
+            if found.kind in _OF_ALL.get(dtype.kind, ("float", "quant")):
                 found = dtype
         elif matches(info.name, (pattern,)):
             found = dtype

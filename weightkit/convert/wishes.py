@@ -31,7 +31,7 @@ class Wish:
     """One conversion as it was asked for. The defaults ask for the whole main set, as it is.
 
     ``dtypes`` are (pattern, type) pairs, of which the last that matches holds; the pattern ``*``
-    stands for every tensor of floating-point or quantized values. ``accepted`` holds the names of
+    stands for every tensor of floating-point or quantized values (with a complex type: of complex ones). ``accepted`` holds the names of
     the flags by which losses were accepted (the values of ``losses.CONSENT``).
     """
 
