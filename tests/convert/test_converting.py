@@ -560,6 +560,26 @@ def test_safetensors_metadata_is_kept(tmp_path: Path) -> None:
         assert checkpoint.metadata == {**metadata, "added": "1"}
 
 
+def test_metadata_of_all_shards_is_kept(tmp_path: Path) -> None:
+    shards, target = tmp_path / "in", tmp_path / "out.safetensors"
+    shards.mkdir()
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    texts: list[dict[str, str]] = [{"format": "pt", "one": "1"}, {"format": "pt", "two": "2"}]
+    for name, text, tensor in zip(names, texts, "ab", strict=True):
+        safetensors.torch.save_file({tensor: torch.ones(2)}, shards / name, text)
+    index = {"metadata": {}, "weight_map": dict(zip("ab", names, strict=True))}
+    (shards / "model.safetensors.index.json").write_text(json.dumps(index))
+    convert(shards, target)
+    with weightkit.open(target) as checkpoint:
+        assert checkpoint.metadata == {"format": "pt", "one": "1", "two": "2"}
+    safetensors.torch.save_file({"b": torch.ones(2)}, shards / names[1], {"one": "other"})
+    with pytest.raises(PlanError, match="of which files say different things: one") as caught:
+        convert(shards, tmp_path / "other.safetensors")
+    assert caught.value.code == "WK643"
+    convert(shards, tmp_path / "other.safetensors", SIDECAR)
+    assert "other" in (tmp_path / "other.sidecar.json").read_text()
+
+
 def test_provenance_names_the_source(tmp_path: Path) -> None:
     target = tmp_path / "out.safetensors"
     convert(STATE_DICT, target, Wish(provenance=True))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
+from weightkit.analyses.digests import ALIASES
 from weightkit.convert.targets import Target
 from weightkit.convert.wishes import Wish
 from weightkit.errors import PlanError
@@ -124,11 +125,30 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
         lost += file.notes if not target.metadata else ()
         if lost:
             faults.add("WK643", f"metadata without a place: {_names(lost)}")
+    _, contradicted = texts_of(checkpoint)
+    if contradicted:
+        message = f"metadata of which files say different things: {_names(contradicted)}"
+        faults.add("WK643", message)
     for step in steps:
         if step.way == DENSE:
             what = f"a {step.info.layout} tensor is written as plain {step.dtype.name}"
             faults.add("WK644", what, tensor=step.info.name)
     yield from faults.all()
+
+
+def texts_of(checkpoint: Checkpoint) -> tuple[dict[str, str], list[str]]:
+    """What its files say of themselves in texts: the first that says it holds.
+
+    Also the keys of which another says something else, but for the record of ties, which is of each.
+    """
+    texts: dict[str, str] = {}
+    contradicted: dict[str, None] = {}
+    for file in checkpoint.files:
+        said = {**file.notes, **(file.metadata if file.format == "safetensors" else {})}
+        for key, value in said.items():
+            if key != ALIASES and texts.setdefault(key, value) != value:
+                contradicted[key] = None
+    return texts, [*contradicted]
 
 
 def lost_metadata(kind: str, metadata: Any, target: Target) -> Iterator[str]:

@@ -118,23 +118,21 @@ def metadata_of(checkpoint: Checkpoint, wish: Wish, target: Target) -> dict[str,
         return {}
     first = checkpoint.files[0]
     kind = first.format
-    kept = {key: value for key, value in first.notes.items() if key != ALIASES}
-    if kind != "pytorch":
-        lost = {*lossy.lost_metadata(kind, first.metadata, target)}
+    kept, _ = lossy.texts_of(checkpoint)
+    if kind == "safetensors":
         names = {info.name for info in checkpoint.tensors}
+        for key in [key for key, value in kept.items() if value in names and key != "format"]:
+            del kept[key]  # a tied name, as the official library records it
+    elif kind != "pytorch":
+        lost = {*lossy.lost_metadata(kind, first.metadata, target)}
         for key, value in first.metadata.items():
-            alias = isinstance(value, str) and value in names and key != "format"
-            if key not in lost and key != ALIASES and not (alias and kind == "safetensors"):
-                kept[_key(kind, key)] = value if isinstance(value, str) else json.dumps(value)
+            if key not in lost:
+                kept[f"{kind}.{key}"] = value if isinstance(value, str) else json.dumps(value)
     if target.name == "npz" and kept.get("format") == "pt":
         del kept["format"]  # numpy would list it; and it is said again of what comes back
     if kind != target.name == "safetensors":
         kept.setdefault("format", "pt")
     return {**kept, **dict(wish.metadata)}
-
-
-def _key(kind: str, key: str) -> str:
-    return key if kind == "safetensors" else f"{kind}.{key}"
 
 
 def _with_ties(
