@@ -264,6 +264,16 @@ def test_renaming(tmp_path: Path) -> None:
     assert safetensors.torch.load_file(to_safetensors(source, wish)).keys() == {"x.a", "x.d.c"}
 
 
+@pytest.mark.parametrize(
+    "wish", [Wish(strip_prefix="w"), Wish(renames=(("w*", "*"),))], ids=["strip", "rename"]
+)
+def test_no_name_is_stripped_to_nothing(tmp_path: Path, wish: Wish) -> None:
+    source = saved(tmp_path, {"w": torch.ones(2), "wb": torch.ones(3)})
+    with pytest.raises(PlanError, match="nothing would be left of the name 'w'") as caught:
+        convert(source, tmp_path / "out.safetensors", wish)
+    assert (caught.value.code, caught.value.tensor) == ("WK664", "w")
+
+
 def test_choosing(tmp_path: Path) -> None:
     source = saved(tmp_path, {"a.w": torch.ones(1), "a.b": torch.ones(2), "b.w": torch.ones(3)})
     wish = Wish(only=("a.*",), exclude=("*.b",))

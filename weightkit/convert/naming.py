@@ -35,20 +35,21 @@ def renaming(wish: Wish) -> Callable[[str], str]:
     def renamed(name: str) -> str:
         found = exact.get(name)
         if found is None:
-            found = next((new for rule in starred if (new := rule(name))), name)
+            found = next((new for rule in starred if (new := rule(name)) is not None), name)
         return wish.prefix + found.removeprefix(wish.strip_prefix)
 
     return renamed
 
 
-def _starred(old: str, new: str) -> Callable[[str], str]:
+def _starred(old: str, new: str) -> Callable[[str], str | None]:
+    """The new name of one that the pattern matches, None of others."""
     before, _, after = old.partition("*")
     start, _, end = new.partition("*")
 
-    def rule(name: str) -> str:
+    def rule(name: str) -> str | None:
         whole = len(name) >= len(before) + len(after)
         if not (whole and name.startswith(before) and name.endswith(after)):
-            return ""
+            return None
         return start + name[len(before) : len(name) - len(after)] + end
 
     return rule
@@ -59,7 +60,7 @@ def check_renames(wish: Wish, names: Sequence[str], path: str) -> None:
     known = set(names)
     for old, new in wish.renames:
         rule = _starred(old, new) if "*" in old else None
-        if not (any(map(rule, names)) if rule else old in known):
+        if not (any(rule(name) is not None for name in names) if rule else old in known):
             raise PlanError(f"no tensor is called {old!r}", path=path, code="WK664")
     if wish.strip_prefix and not any(name.startswith(wish.strip_prefix) for name in names):
         message = f"no tensor's name starts with {wish.strip_prefix!r}"

@@ -73,6 +73,9 @@ def steps_of(
             continue  # it went with the first of them
         named = [(renamed(own.name), own) for own in group]
         for name, own in named:
+            if own.name and not name:
+                message = f"nothing would be left of the name {own.name!r}"
+                raise PlanError(message, path=checkpoint.path, code="WK664", tensor=own.name)
             if name in seen:
                 message = f"{seen[name]!r} and {own.name!r} would both be called {name!r}"
                 raise PlanError(message, path=checkpoint.path, code="WK661", tensor=own.name)
