@@ -773,8 +773,8 @@ def test_a_name_that_looks_like_another_format(name: str, tmp_path: Path) -> Non
 # The source changes
 
 
-def once(action: Callable[[], object]) -> Callable[[int], None]:
-    todo = [action]
+def once(action: Callable[[], object], after: int = 0) -> Callable[[int], None]:
+    todo = [action, *[lambda: None] * after]
     lock = threading.Lock()
 
     def tick(_: int) -> None:
@@ -818,6 +818,19 @@ def test_the_source_changes(
         convert(source, tmp_path / name, how=how)
     assert caught.value.code in ("WK012", "WK670")
     assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_nothing_is_kept_of_a_source_that_changed(
+    change: Callable[[Path], object], tmp_path: Path
+) -> None:
+    """No plan would resume it."""
+    source = saved(tmp_path / "source.bin", {f"w{n}": torch.rand(1 << 16) for n in range(12)})
+    how = How(jobs=1, tick=once(lambda: change(source), after=3))
+    with pytest.raises(WeightkitError) as caught:
+        convert(source, tmp_path / "target", Wish(shard_nbytes=1 << 18), how)
+    assert "--resume" not in str(caught.value)
+    assert not leftovers(tmp_path)
 
 
 def test_a_source_that_is_replaced_is_read_on(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def run(plan: Plan, checkpoint: Checkpoint, how: How, beside: Sequence[str] = ()
     check_places(plan, checkpoint, how, beside)
     sources = _sources(checkpoint)
     place = Place(plan.target, plan.digest, folder=plan.folder, force=how.force, resume=how.resume)
-    with _named(place), place:
+    with _named(place), place, _of_one_source(place, sources):
         made = _Making(plan, checkpoint, how, place)
         made.files()
         for source in sources:
@@ -85,6 +85,20 @@ def _named(place: Place) -> Iterator[None]:
     except WeightkitError as error:
         if error.path == place.path or error.path.startswith(place.path + os.sep):
             error.path = place.target.rstrip(os.sep) + error.path[len(place.path) :]
+        raise
+
+
+@contextmanager
+def _of_one_source(place: Place, sources: Sequence[Source]) -> Iterator[None]:
+    """What was made of a source that changed is not kept: it belongs to no plan any more."""
+    try:
+        yield
+    except WeightkitError:
+        try:
+            for source in sources:
+                source.check_unchanged()
+        except AccessError:
+            place.keep = False
         raise
 
 
