@@ -22,6 +22,7 @@ import torch
 
 from tests.processes import hear_signals
 from weightkit.convert import convert, places, plan, running
+from weightkit.convert.batches import errands, known_target
 from weightkit.convert.running import How
 from weightkit.convert.wishes import Wish, parse_dtype_rule
 from weightkit.errors import AccessError, PlanError, WeightkitError
@@ -573,6 +574,7 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     source = saved(tmp_path / "source.bin")
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
+    convert(source, tmp_path / "first.safetensors", receipt=str(tmp_path / "first.json"))  # imports
     for name in ("target.safetensors", "target"):
         message = f"/{name}: WK667 no file can be made in '{closed}': Permission denied"
         with as_nobody(), pytest.raises(PlanError, match=message):
@@ -582,6 +584,20 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
         convert(source, tmp_path / "target.safetensors", receipt=str(receipt))
     assert [*closed.iterdir()] == []
     assert not (tmp_path / "target.safetensors").exists()
+
+
+def test_a_folder_of_a_tree_that_cannot_be_read_is_no_less(tmp_path: Path) -> None:
+    """It is listed, so that opening it fails, and the batch with it."""
+    opened(tmp_path)
+    for name in ("open", "closed"):
+        (tmp_path / name).mkdir()
+        saved(tmp_path / name / "model.bin")
+    (tmp_path / "closed").chmod(0)
+    with as_nobody():
+        found = errands([str(tmp_path)], known_target(""), recursive=True)
+    assert [item.source for item in found] == [f"{tmp_path}/open/model.bin", f"{tmp_path}/closed"]
+    with as_nobody(), pytest.raises(AccessError, match="Permission denied"):
+        convert(found[1].source, found[1].target)
 
 
 def test_a_source_without_permission(tmp_path: Path) -> None:

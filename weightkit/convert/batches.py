@@ -47,15 +47,18 @@ def _is_done(path: str, target: Target, recursive: bool) -> bool:
 
 
 def _below(path: str) -> Iterator[tuple[str, str]]:
-    """The checkpoints of a tree, with their paths inside it."""
+    """The checkpoints of a tree, and folders that cannot be read, with their paths inside it."""
     if not os.path.isdir(path):
         yield path, os.path.basename(path)
         return
-    for base, folders, _ in os.walk(path):
+    closed: list[str] = []
+    for base, folders, _ in os.walk(path, onerror=lambda error: closed.append(error.filename)):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in checkpoints_in(_folder(base)):
             whole = os.path.join(base, name)
             yield whole, os.path.relpath(whole, path)
+    for whole in closed:
+        yield whole, os.path.relpath(whole, path)
 
 
 def _folder(path: str) -> Folder:
