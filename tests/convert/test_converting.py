@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import OrderedDict
@@ -1045,6 +1046,19 @@ def test_links_that_leave_the_folder_are_followed_on_request_only(tmp_path: Path
     assert not target.exists()
     convert(source, target, follow_symlinks=True)
     assert (target / "config.json").read_text() == "{}"
+
+
+def test_a_link_to_a_folder_is_said_not_to_be_carried(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    shutil.copytree(LLAMA, source)
+    (source / "real").mkdir()
+    (source / "real" / "vocab.txt").write_text("a")
+    (source / "linked").symlink_to("real")
+    found = plan(source, tmp_path / "out")
+    assert [item.name for item in found.carried] == ["config.json", "real/vocab.txt"]
+    assert [item.message for item in found.notes] == ["not carried over: linked"]
+    followed = plan(source, tmp_path / "out", follow_symlinks=True)
+    assert "real/vocab.txt" in [item.name for item in followed.carried]
 
 
 def test_a_config_is_said_not_to_be_cast(tmp_path: Path) -> None:

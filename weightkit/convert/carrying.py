@@ -35,7 +35,7 @@ def carried_files(
     taken = {os.path.realpath(path) for path in _weight_paths(checkpoint)}
     taken |= {os.path.realpath(path) for path in map(_index_of, _weight_paths(checkpoint))}
     made = {item.name for item in planned}
-    carried, left = [], []
+    carried, left = [], [] if follow else [*_linked_folders(checkpoint.path)]
     for name in names_below(checkpoint.path, follow):
         path = os.path.join(checkpoint.path, name)
         if os.path.realpath(path) in taken or _PRIVATE.search(name):
@@ -45,7 +45,17 @@ def carried_files(
             left.append(name)
         else:
             carried.append(Carried(name, nbytes))
-    return tuple(carried), tuple(left)
+    return tuple(carried), tuple(sorted(left))
+
+
+def _linked_folders(path: str) -> Iterator[str]:
+    """Links to folders, which nobody follows unasked: what they lead to is carried under its own name."""
+    for base, folders, _ in os.walk(path):
+        for name in folders:
+            whole = os.path.join(base, name)
+            inside = os.path.relpath(whole, path)
+            if os.path.islink(whole) and not _PRIVATE.search(inside):
+                yield inside
 
 
 def _weight_paths(checkpoint: Checkpoint) -> Iterator[str]:
