@@ -95,6 +95,8 @@ class Plan:
     """Tensors of the source that the target will not have."""
     digest: str = ""
     """Of all of the above and of the state of the source's files; names the temporary files."""
+    sources: tuple[tuple[str, ...], ...] = ()
+    """Paths of the files that the tensors of each part lie in, as their ``data.file`` counts."""
     memory: int = 0
     """Bytes that carrying it out may need beyond start-up; an upper estimate."""
 

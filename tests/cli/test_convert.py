@@ -317,6 +317,19 @@ def test_json_of_a_planned_batch_lists_every_tensor(tmp_path: Path) -> None:
     assert len(plan["steps"]) == plan["tensors"] > 0
 
 
+@pytest.mark.parametrize("source", ["llama-sharded", "pipeline", "llama-split-gguf"])
+def test_a_plan_says_where_in_which_file_the_bytes_are(tmp_path: Path, source: str) -> None:
+    """With that alone, and no reader, the target's bytes are found in the source."""
+    words = ["convert", str(FIXTURES / source), f"{tmp_path}/out/"]
+    plan = document(*words, "--dry-run", "--drop-non-tensors")
+    run(*words, "--drop-non-tensors")
+    for step in plan["steps"]:
+        origin = step["source"]
+        read = Path(origin["file"]).read_bytes()[origin["offset"] :][: origin["bytes"]]
+        written = (tmp_path / "out" / step["file"]).read_bytes()[step["offset"] :]
+        assert written[: step["bytes"]] == read
+
+
 def test_what_is_named_twice_is_converted_once(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     shutil.copy(STATE_DICT, tmp_path / "a/x.pt")

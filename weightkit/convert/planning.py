@@ -113,6 +113,7 @@ def _plan(
         refused=tuple(lossy.refused(lost, accepted)),
         key=", ".join(dict.fromkeys(part.sets[0].key for _, part in parts if part.sets[0].key)),
         left=tuple(left),
+        sources=tuple(tuple(source.path for source in part.sources) for _, part in parts),
     )
     return replace(made, digest=_digest(made, checkpoint))
 

@@ -73,14 +73,14 @@ def to_json(report: Plan | Conversion, wish: Wish) -> dict[str, Any]:
         }
     if "steps" in wish.show:
         found["steps"] = [
-            _step(step, item.name or plan.target, slot.offset)
+            _step(step, item.name or plan.target, slot.offset, plan)
             for item in plan.files
             for step, slot in zip(item.steps, item.layout.slots, strict=False)
         ]
     return found
 
 
-def _step(step: Step, file: str, offset: int) -> dict[str, Any]:
+def _step(step: Step, file: str, offset: int, plan: Plan) -> dict[str, Any]:
     data = step.info.data
     return {
         "name": step.name,
@@ -94,8 +94,7 @@ def _step(step: Step, file: str, offset: int) -> dict[str, Any]:
         "source": {
             "name": step.info.name,
             "dtype": step.info.dtype.name,
-            "part": step.part,
-            "file": data.file,
+            "file": plan.sources[step.part][data.file],
             "offset": data.offset,
             "bytes": data.nbytes,
         },
