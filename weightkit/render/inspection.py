@@ -320,7 +320,7 @@ def _one(texts: Iterable[str]) -> str:
 
 def _inside(path: str, report: Inspection) -> str:
     """The path of one of the files, from the folder that was named."""
-    return path.removeprefix(report.path.rstrip("/") + "/")
+    return path.removeprefix(report.path.rstrip("/") + "/").removeprefix("./")
 
 
 def _base(path: str) -> str:
