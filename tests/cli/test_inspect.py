@@ -310,3 +310,13 @@ def test_nothing_stands_before_the_first_that_could_be_read(tmp_path: Path) -> N
 def test_files_are_named_from_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(SHARDED)
     assert "\nmodel-00002-of-00002.safetensors  " in run("model-00001-of-00002.safetensors")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+@pytest.mark.parametrize("name", ["two\nlines.gguf", "ends in\r"])
+def test_a_list_ended_by_nuls_may_name_any_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(GGUF)
+    named = tmp_path / "list"
+    named.write_bytes(os.fsencode(tmp_path / name) + b"\0")
+    assert len(results("--files-from", str(named))) == 1
+    assert len(results("-", given=f"{tmp_path / name}\0")) == 1

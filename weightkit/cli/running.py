@@ -206,10 +206,15 @@ def _complain(error: WeightkitError, showing: Showing, out: Paper) -> int:
 
 
 def _listed(source: str) -> list[str]:
-    """The paths in a list: one per line, or NUL-separated as ``find -print0`` writes them."""
+    """The paths in a list: one per line, or each ended by a NUL as ``find -print0`` does.
+
+    No option need say which: no path has a NUL in it, and such a list has one at its end at least.
+    """
     content = _content(source)
-    separator = b"\0" if b"\0" in content else b"\n"
-    lines = (line.removesuffix(b"\r") for line in content.split(separator))
+    if b"\0" in content:
+        lines = content.split(b"\0")
+    else:
+        lines = [line.removesuffix(b"\r") for line in content.split(b"\n")]
     return [os.fsdecode(line) for line in lines if line]
 
 
