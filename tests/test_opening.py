@@ -263,6 +263,29 @@ def test_the_plain_variant_unless_another_is_named(tmp_path: Path) -> None:
         open_checkpoint(tmp_path, variant="bf16")
 
 
+def test_a_variant_that_chooses_nothing_is_refused(tmp_path: Path) -> None:
+    for path in (
+        FIXTURES / "llama-q8_0.gguf",
+        FIXTURES / "llama-sharded/model.safetensors.index.json",
+        FIXTURES / "llama-sharded/model-00001-of-00002.safetensors",
+    ):
+        with pytest.raises(AmbiguousCheckpoint, match="this is a file"):
+            open_checkpoint(path, variant="fp16")
+    with pytest.raises(AmbiguousCheckpoint, match="in any part"):
+        open_checkpoint(FIXTURES / "pipeline", variant="fp16")
+    with pytest.raises(AccessError):
+        open_checkpoint(tmp_path / "none", variant="fp16")
+
+
+def test_a_pipeline_takes_the_variant_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    for part, variant in [("unet", ".fp16"), ("unet", ""), ("vae", "")]:
+        (tmp_path / part).mkdir(exist_ok=True)
+        write(tmp_path / part / f"model{variant}.safetensors", {f"{part}{variant}": 1})
+    with open_checkpoint(tmp_path, variant="fp16") as checkpoint:
+        assert [part.tensors[0].name for part in checkpoint.parts] == ["unet.fp16", "vae"]
+
+
 def test_unrelated_checkpoints_are_named(tmp_path: Path) -> None:
     write(tmp_path / "one.safetensors", {"a": 1})
     write(tmp_path / "two.safetensors", {"a": 1})
