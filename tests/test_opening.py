@@ -433,3 +433,17 @@ def test_a_name_that_is_not_there_is_an_error_of_ours_and_of_mappings(tmp_path: 
             checkpoint.read("wieght")
         assert isinstance(caught.value, KeyError)
         assert str(caught.value).startswith(str(path))
+
+
+def test_a_closed_checkpoint_reads_the_same_files_again_or_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", {"w": 4})
+    with weightkit.open(path) as checkpoint:
+        before = checkpoint.read("w").tolist()
+    assert checkpoint.read("w").tolist() == before
+    checkpoint.close()
+    write(tmp_path / "b.safetensors", {"v": 4}).replace(path)
+    with pytest.raises(AccessError, match="WK012"):
+        checkpoint.read("w")
+    path.unlink()
+    with pytest.raises(AccessError, match="WK010"):
+        checkpoint.read("w")
