@@ -249,7 +249,9 @@ def test_safetensors_before_bin(tmp_path: Path) -> None:
     shutil.copy(FIXTURES / "torch" / "state_dict.pt", tmp_path / "pytorch_model.bin")
     with open_checkpoint(tmp_path) as checkpoint:
         assert checkpoint.format == "safetensors"
-        assert [finding.code for finding in checkpoint.findings] == ["WK623"]
+        (found,) = checkpoint.findings
+    assert found.code == "WK623"
+    assert found.message == "1 more weight file was left alone: pytorch_model.bin"
 
 
 def test_the_plain_variant_unless_another_is_named(tmp_path: Path) -> None:

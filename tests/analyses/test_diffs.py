@@ -398,9 +398,7 @@ def test_a_recast_that_overflows_is_told(
         assert w.values == "rounded"
         (line,) = report.looks_like
         noun = "element" if beyond == 1 else "elements"
-        assert line.endswith(
-            f"2 tensors rounded, the others equal; {beyond} {noun} of 1 tensor overflowed"
-        )
+        assert line.endswith(f": all rounded; {beyond} {noun} of 1 tensor overflowed")
 
 
 def test_cut_integers_are_no_rounded_ones(tmp_path: Path) -> None:

@@ -177,7 +177,9 @@ def _open_choice(choice: Choice, wish: _Wish, path: str) -> Checkpoint:
         faults.add("WK616", f"{len(choice.files)} shards without an index")
     if choice.others:
         more = f" and {len(choice.others) - 5} more" if len(choice.others) > 5 else ""
-        faults.add("WK623", f"{', '.join(choice.others[:5])}{more}")
+        noun = "file was" if len(choice.others) == 1 else "files were"
+        left = f"{', '.join(choice.others[:5])}{more}"
+        faults.add("WK623", f"{len(choice.others)} more weight {noun} left alone: {left}")
     kept = [item for name, item in zip(names, paths, strict=True) if name in set(there)]
     _raise_fatal(faults, wish)
     return _open_files(path, kept, wish, choice.folder, faults, index)
