@@ -81,3 +81,11 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         cwd=ROOT,
     )
     assert not set(json.loads(done.stdout)) & HEAVY
+
+
+@pytest.mark.parametrize(
+    "name", ["llama", "torch/checkpoint.pt", "torch/legacy.pt", "numpy/arrays.npz"]
+)
+def test_inspect_of_an_ordinary_file_needs_no_tables_of_danger(name: str) -> None:
+    modules = loaded("inspect", str(FIXTURES / name))
+    assert not {name for name in modules if "trust" in name or "safety" in name}

@@ -249,7 +249,9 @@ def test_safetensors_before_bin(tmp_path: Path) -> None:
     shutil.copy(FIXTURES / "torch" / "state_dict.pt", tmp_path / "pytorch_model.bin")
     with open_checkpoint(tmp_path) as checkpoint:
         assert checkpoint.format == "safetensors"
-        assert [finding.code for finding in checkpoint.findings] == ["WK623"]
+        (found,) = checkpoint.findings
+    assert found.code == "WK623"
+    assert found.message == "1 more weight file was left alone: pytorch_model.bin"
 
 
 def test_the_plain_variant_unless_another_is_named(tmp_path: Path) -> None:
@@ -261,6 +263,29 @@ def test_the_plain_variant_unless_another_is_named(tmp_path: Path) -> None:
         assert "half" in checkpoint
     with pytest.raises(AmbiguousCheckpoint, match="fp16"):
         open_checkpoint(tmp_path, variant="bf16")
+
+
+def test_a_variant_that_chooses_nothing_is_refused(tmp_path: Path) -> None:
+    for path in (
+        FIXTURES / "llama-q8_0.gguf",
+        FIXTURES / "llama-sharded/model.safetensors.index.json",
+        FIXTURES / "llama-sharded/model-00001-of-00002.safetensors",
+    ):
+        with pytest.raises(AmbiguousCheckpoint, match="this is a file"):
+            open_checkpoint(path, variant="fp16")
+    with pytest.raises(AmbiguousCheckpoint, match="in any part"):
+        open_checkpoint(FIXTURES / "pipeline", variant="fp16")
+    with pytest.raises(AccessError):
+        open_checkpoint(tmp_path / "none", variant="fp16")
+
+
+def test_a_pipeline_takes_the_variant_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    for part, variant in [("unet", ".fp16"), ("unet", ""), ("vae", "")]:
+        (tmp_path / part).mkdir(exist_ok=True)
+        write(tmp_path / part / f"model{variant}.safetensors", {f"{part}{variant}": 1})
+    with open_checkpoint(tmp_path, variant="fp16") as checkpoint:
+        assert [part.tensors[0].name for part in checkpoint.parts] == ["unet.fp16", "vae"]
 
 
 def test_unrelated_checkpoints_are_named(tmp_path: Path) -> None:
@@ -410,3 +435,17 @@ def test_a_name_that_is_not_there_is_an_error_of_ours_and_of_mappings(tmp_path: 
             checkpoint.read("wieght")
         assert isinstance(caught.value, KeyError)
         assert str(caught.value).startswith(str(path))
+
+
+def test_a_closed_checkpoint_reads_the_same_files_again_or_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.safetensors", {"w": 4})
+    with weightkit.open(path) as checkpoint:
+        before = checkpoint.read("w").tolist()
+    assert checkpoint.read("w").tolist() == before
+    checkpoint.close()
+    write(tmp_path / "b.safetensors", {"v": 4}).replace(path)
+    with pytest.raises(AccessError, match="WK012"):
+        checkpoint.read("w")
+    path.unlink()
+    with pytest.raises(AccessError, match="WK010"):
+        checkpoint.read("w")

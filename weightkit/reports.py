@@ -485,6 +485,8 @@ class TensorChange(NamedTuple):
     layer: int | None
     delta: Delta | None = None
     note: str = ""
+    overflow: int = 0
+    """Elements that rounding took beyond what the type holds: they became infinite, or NaN."""
 
     @property
     def name(self) -> str:

@@ -66,6 +66,7 @@ class Opened:
     path: str = "model"
     name: str = ""
     findings: tuple[Any, ...] = ()
+    examined: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         self.sets = self.sets or (TensorSet("", "model", self.tensors),)

@@ -362,6 +362,45 @@ def test_a_recast_is_told_from_a_change(tmp_path: Path, one: str, other: str) ->
     assert only(diff(tmp_path / "a.safetensors", tmp_path / "b.safetensors")).kind == "changed"
 
 
+@pytest.mark.parametrize("compared", ["content", "values"])
+@pytest.mark.parametrize(
+    ("kind", "beyond"), [("float16", 2), ("bfloat16", 1), ("float8_e4m3fn", 3), ("float8_e5m2", 2)]
+)
+def test_a_recast_that_overflows_is_told(
+    tmp_path: Path, kind: str, beyond: int, compared: str
+) -> None:
+    """Infinities and NaN that were there before are none of its doing."""
+    numbers = noise(64)
+    plain = numbers.astype(kind)
+    numbers[:6] = [1e5, -3.4e38, np.inf, np.nan, 1000, 1.1]
+    with np.errstate(all="ignore"):
+        rounded = numbers.astype(kind)
+    numbers_too = noise(64)
+    for path, arrays in (
+        ("a", {"w": numbers, "v": numbers_too}),
+        ("b", {"w": rounded, "v": plain}),
+    ):
+        tensors = {
+            name: torch.frombuffer(
+                bytearray(array.tobytes()), dtype=getattr(torch, array.dtype.name)
+            )
+            for name, array in arrays.items()
+        }
+        safetensors.torch.save_file(tensors, tmp_path / f"{path}.safetensors")
+    one, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    for report, note in (
+        (diff(one, other, compared), "B is A, rounded"),
+        (diff(other, one, compared), "A is B, rounded"),
+    ):
+        v, w = report.changes
+        assert (v.note, v.overflow) == (note, 0)
+        assert (w.note, w.overflow) == (f"{note}, and overflowed", beyond)
+        assert w.values == "rounded"
+        (line,) = report.looks_like
+        noun = "element" if beyond == 1 else "elements"
+        assert line.endswith(f": all rounded; {beyond} {noun} of 1 tensor overflowed")
+
+
 def test_cut_integers_are_no_rounded_ones(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", w=np.array([1, 257], "i8"), v=np.array([1, 5], "i8"))
     np.savez(tmp_path / "b.npz", w=np.array([1, 1], "u1"), v=np.array([1, 5], "u1"))

@@ -456,6 +456,7 @@ def test_slices_take_the_config_of_the_first() -> None:
             self.tensors: tuple[TensorInfo, ...] = ()
             self.metadata: dict[str, Any] = {}
             self.findings: tuple[Any, ...] = ()
+            self.examined: tuple[Any, ...] = ()
             self.card, self.beside = "", ()
             if not parts:
                 self.tensors = (tensor("layers.0.attention.wq.weight", 64, 64),)

@@ -18,6 +18,7 @@ from weightkit.cli import group
 FIXTURES = Path(__file__).resolve().parent.parent.parent / "fixtures"
 STATE_DICT = str(FIXTURES / "torch/state_dict.pt")
 CHECKPOINT = str(FIXTURES / "torch/checkpoint.pt")
+GGUF = str(FIXTURES / "llama-q8_0.gguf")
 LLAMA = str(FIXTURES / "llama")
 
 
@@ -273,6 +274,29 @@ def test_what_a_refusal_shows_cannot_write_on_the_terminal(tmp_path: Path) -> No
     said = CliRunner().invoke(group, words).stderr
     assert len(said.splitlines()) == 3
     assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_what_a_sidecar_keeps_is_no_warning(tmp_path: Path, more: list[str]) -> None:
+    target = str(tmp_path / "out.safetensors")
+    found = document("convert", CHECKPOINT, target, "--sidecar", "--key", "model", *more)
+    assert [(item["code"], item["severity"]) for item in found["losses"]] == [
+        ("WK640", "warning"),
+        ("WK641", "note"),
+    ]
+    kept = f"kept in {tmp_path / 'out.sidecar.json'}"
+    assert found["losses"][1]["message"] == f"values that are no tensors: epoch; {kept}"
+    text = run("convert", CHECKPOINT, target, "--sidecar", "--allow-lossy", "--force", *more)
+    assert f"note     WK641  values that are no tensors: epoch; {kept}" in text
+    dropped = document("convert", CHECKPOINT, target, "--allow-lossy", "--force", *more)
+    assert {item["severity"] for item in dropped["losses"]} == {"warning"}
+
+
+def test_metadata_that_a_sidecar_keeps_is_no_warning(tmp_path: Path) -> None:
+    target = str(tmp_path / "out.safetensors")
+    words = ["convert", GGUF, target, "--dtype", "f32", "--sidecar", "--dry-run"]
+    losses = document(*words)["losses"]
+    assert [(item["code"], item["severity"]) for item in losses] == [("WK643", "note")]
 
 
 @pytest.mark.parametrize("target", ["out.safetensors", "out/"])

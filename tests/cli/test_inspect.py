@@ -263,3 +263,60 @@ def test_a_name_that_no_encoding_can_hold() -> None:
     result = invoke(os.fsdecode(b"no\xff\x1b[31m"))
     assert result.exit_code == 3
     assert "no\\udcff\\x1b[31m" in result.stderr
+
+
+SHARDED = FIXTURES / "llama-sharded"
+SPLIT = FIXTURES / "llama-split-gguf"
+
+
+def test_shards_of_one_checkpoint_are_shown_once() -> None:
+    shards = [str(path) for path in sorted(SHARDED.glob("model*"))]
+    done = invoke(*shards)
+    assert done.stdout.count("parameters    5,712") == 1
+    assert f"{shards[0]} and 2 more are of one checkpoint, shown once" in done.stderr
+    found = results(*shards)
+    assert [item["path"] for item in found] == shards[:1], "a list still: several paths were given"
+    assert len(found[0]["files"]) == 2
+
+
+@pytest.mark.parametrize("command", ["id", "stats", "memory"])
+def test_other_commands_show_them_once_too(command: str) -> None:
+    paths = [str(path) for path in [*sorted(SPLIT.iterdir()), SHARDED, *SHARDED.glob("model-*")]]
+    done = CliRunner().invoke(group, [command, "--json", "-"], input="\n".join(paths))
+    assert done.exit_code == 0
+    assert len(json.loads(done.stdout)["results"]) == 3, "the split, the folder, the shards"
+
+
+def test_what_only_looks_alike_is_shown_each(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(SHARDED, copy)
+    shards = [str(folder / "model-00001-of-00002.safetensors") for folder in (SHARDED, copy)]
+    assert len(results(*shards)) == 2
+    assert len(results(GGUF, GGUF)) == 2
+    gone = [str(tmp_path / f"none/model-0000{n}-of-00002.safetensors") for n in (1, 2)]
+    assert len(results(*gone, status=3)) == 2
+
+
+def test_a_shard_that_is_shown_with_others_is_not_overwritten() -> None:
+    first, second = sorted(map(str, SHARDED.glob("model-*")))
+    run(first, second, "-o", second, status=2)
+
+
+def test_nothing_stands_before_the_first_that_could_be_read(tmp_path: Path) -> None:
+    assert run(str(tmp_path / "none"), GGUF, status=3).startswith("llama-q8_0.gguf")
+    assert run(GGUF, GGUF).count("\n\nllama-q8_0.gguf") == 1
+
+
+def test_files_are_named_from_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(SHARDED)
+    assert "\nmodel-00002-of-00002.safetensors  " in run("model-00001-of-00002.safetensors")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+@pytest.mark.parametrize("name", ["two\nlines.gguf", "ends in\r"])
+def test_a_list_ended_by_nuls_may_name_any_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).symlink_to(GGUF)
+    named = tmp_path / "list"
+    named.write_bytes(os.fsencode(tmp_path / name) + b"\0")
+    assert len(results("--files-from", str(named))) == 1
+    assert len(results("-", given=f"{tmp_path / name}\0")) == 1

@@ -353,6 +353,29 @@ def test_a_certificate_that_no_log_knows(server: Server, folder: Path) -> None:
     refused(folder, 3, "SCT verify failed")
 
 
+def test_an_entry_of_another_log(server: Server, folder: Path) -> None:
+    """The library takes what the log answers as it comes; nobody could verify such a signature."""
+    from tests.cli.own_sigstore import Sigstore
+
+    server.own.log = Sigstore().log
+    refused(folder, 3, "sigstore answers what does not hold: ")
+
+
+def test_an_entry_that_the_log_did_not_promise(
+    server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = server.own.rekor
+
+    def lying(request: Any) -> tuple[int, Any]:
+        status, found = plain(request)
+        for entry in found.values():
+            entry["integratedTime"] += 1
+        return status, found
+
+    monkeypatch.setattr(server.own, "rekor", lying)
+    refused(folder, 3, "sigstore answers what does not hold: ")
+
+
 def test_a_token_that_the_authority_does_not_believe(server: Server, folder: Path) -> None:
     from tests.cli.own_sigstore import Sigstore
 

@@ -561,6 +561,13 @@ def test_one_thing_at_a_time(folder: Path) -> None:
     assert verify(folder, "--hub", "--sums", "x").exit_code == 2
 
 
+@pytest.mark.parametrize("option", ["--key", "--variant"])
+def test_what_chooses_tensors_is_not_ignored(folder: Path, option: str) -> None:
+    done = verify(folder, option, "x")
+    assert done.exit_code == 2
+    assert "go with --same-content" in done.stderr
+
+
 def test_standard_input_may_be_closed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from weightkit.cli.verify import _sums
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -442,6 +443,27 @@ def test_a_sidecar_has_every_value_whole(tmp_path: Path) -> None:
     assert done.plan.disk == sum(path.stat().st_size for path in both)
     (file,) = json.loads(sidecar.read_text())["files"]
     assert file["values"] == {f"seen.{key}": value for key, value in values.items()}
+
+
+def test_a_sidecar_says_which_values_are_one_object(tmp_path: Path) -> None:
+    shared = {"lr": 0.1, "betas": [1, 2]}
+    held = {"model": {"w": torch.ones(3)}, "args": shared, "optimizer": shared, "hparams": shared}
+    wish = replace(SIDECAR, accepted=frozenset(["--sidecar", "--drop-non-tensors"]))
+    convert(saved(tmp_path, held), tmp_path / "out.safetensors", wish)
+    (file,) = json.loads((tmp_path / "out.sidecar.json").read_text())["files"]
+    assert file["values"] == {
+        "args.lr": 0.1,
+        "args.betas.0": 1,
+        "args.betas.1": 2,
+        "hparams": "(the same as args)",
+    }
+    convert(
+        saved(tmp_path, {"optimizer": shared, "model": {"w": torch.ones(3)}, "args": shared}),
+        tmp_path / "after.safetensors",
+        wish,
+    )
+    (file,) = json.loads((tmp_path / "after.sidecar.json").read_text())["files"]
+    assert file["values"] == {"args.lr": 0.1, "args.betas.0": 1, "args.betas.1": 2}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import weightkit
 from weightkit.analyses.digests import content_id
 from weightkit.convert import convert, plan
+from weightkit.convert.running import How, run
 from weightkit.convert.wishes import Wish
 from weightkit.dtypes import TORCH
 from weightkit.errors import PlanError
@@ -265,3 +266,15 @@ def test_any_state_dict(room: Path, items: dict[str, tuple[torch.dtype, list[int
     convert(room / "b.safetensors", room / "c.bin")
     assert same(loaded(room / "c.bin"), held)
     assert not plan(room / "c.bin", room / "d.safetensors").losses
+
+
+def test_one_plan_twice(tmp_path: Path) -> None:
+    """What a layout lets go of once it is written is made again."""
+    source, target = tmp_path / "source.pt", tmp_path / "target.safetensors"
+    torch.save({name: torch.rand(3) for name in ["b", "ä", "a"]}, source)
+    made = plan(source, target)
+    with weightkit.open(source) as checkpoint:
+        run(made, checkpoint, How())
+        first = target.read_bytes()
+        run(made, checkpoint, How(force=True))
+    assert target.read_bytes() == first

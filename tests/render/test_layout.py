@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weightkit.render import plain
+from weightkit.render import plain, table
 from weightkit.render.blocks import RIGHT, Bar, Column, Facts, Lines, Table
 from weightkit.render.layout import cells, fold, place, unfolded
 from weightkit.render.surface import Surface
@@ -31,19 +31,37 @@ def test_no_table_is_wider_than_its_surface(rows: list[tuple[str, str, str]], wi
 
 
 def test_the_column_with_the_highest_drop_goes_first() -> None:
-    table = Table(
+    block = Table(
         [Column("a"), Column("b", drop=1), Column("c", drop=2)], [("x" * 20, "y" * 15, "z" * 15)]
     )
-    assert [placed.at for placed in place(table, 54, bars=True)] == [0, 1, 2]
-    assert [placed.at for placed in place(table, 53, bars=True)] == [0, 1]
-    assert [placed.at for placed in place(table, 36, bars=True)] == [0]
+    assert [placed.at for placed in place(block, 54, bars=True)] == [0, 1, 2]
+    assert [placed.at for placed in place(block, 53, bars=True)] == [0, 1]
+    assert [placed.at for placed in place(block, 36, bars=True)] == [0]
+
+
+def test_hidden_columns_are_named() -> None:
+    columns = [Column("a"), Column("b", drop=1), Column("empty", drop=3)]
+    columns += [Column("", drop=4), Column("bars", drop=2)]
+    block = Table(columns, [("x" * 30, "y" * 20, "", Bar(0.5), Bar(0.5))], more="… 3 more")
+    narrow, wide = Surface(width=40, terminal=True), Surface(width=80, terminal=True)
+    for setter in (plain, table):
+        assert setter.render([block], narrow).split("\n")[2:] == [
+            "hidden for width: b, bars (--json has",
+            "all)",
+            "… 3 more",
+            "",
+        ]
+        assert "hidden" not in setter.render([block], wide)
+    assert "bars" not in plain.render([block], Surface(width=40)), "no pipe has any"
+    many = block._replace(rows=block.rows * 3_000)
+    assert "hidden for width: b, bars" in table.render([many], narrow)
 
 
 def test_bars_are_for_terminals() -> None:
-    table = Table([Column("a"), Column("")], [("x", Bar(0.5))])
-    assert len(place(table, 80, bars=False)) == 1
-    assert len(unfolded(table)) == 1
-    assert place(table, 80, bars=True)[1].width == 24
+    block = Table([Column("a"), Column("")], [("x", Bar(0.5))])
+    assert len(place(block, 80, bars=False)) == 1
+    assert len(unfolded(block)) == 1
+    assert place(block, 80, bars=True)[1].width == 24
 
 
 def test_a_long_cell_does_not_pad_the_others_when_piped() -> None:

@@ -210,7 +210,9 @@ def _changes(
         measured = outcome.measured if figures else None
         delta = measured.report() if measured else None
         change = _change(outcome.kind, outcome.values, pair.a, pair.b, mine[pair.a.name])
-        found.append((change._replace(delta=delta, note=outcome.note), measured))
+        found.append(
+            (change._replace(delta=delta, note=outcome.note, overflow=outcome.overflow), measured)
+        )
     for item in removed:
         found.append((_change(REMOVED, UNKNOWN, item, None, mine[item.name]), None))
     for item in added:

@@ -27,6 +27,8 @@ class Measured(NamedTuple):
     rank: int | None
     whole: bool
     """Whether there are sums, of all elements."""
+    overflow: int = 0
+    """Elements that rounding took beyond what the type holds."""
 
     def report(self) -> Delta:
         """The sums as figures."""
@@ -89,7 +91,8 @@ def _compared(pair: Pair, whole: bool, tick: Tick) -> Measured | None:
     nbytes = (a.info.nbytes + b.info.nbytes) / max(1, a.info.numel)
     result = compare(_chained(first, streams), lambda n: tick(int(n * nbytes)), shape, whole)
     forward, backward = result.forward and recast, result.backward and recast and not slack
-    return Measured(result.sums, forward, backward, result.rank, whole)
+    overflow = result.overflow if forward != backward else 0
+    return Measured(result.sums, forward, backward, result.rank, whole, overflow)
 
 
 def _settled(streams: Iterator[Any], pair: Pair, units: int) -> Iterator[Any]:

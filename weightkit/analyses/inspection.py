@@ -9,6 +9,7 @@ from weightkit.analyses import adapters, experts, pipelines, structure, summary,
 from weightkit.analyses.aliases import repeated_elements, repeated_nbytes, tied_groups
 from weightkit.analyses.components import MAX_KINDS, UNREAD, classify_folds
 from weightkit.analyses.folding import fold
+from weightkit.analyses.harm import harmful
 from weightkit.analyses.kinds import BIAS, BUFFER, PARAMETER
 from weightkit.analyses.quantization import Counted, count
 from weightkit.analyses.runs import Run, runs_of
@@ -16,6 +17,7 @@ from weightkit.analyses.scene import Scene
 from weightkit.analyses.tables import BY
 from weightkit.collecting import paused_collection
 from weightkit.findings import Finding
+from weightkit.opening.examining import Examined
 from weightkit.reports import FileEntry, Inspection, Parameters, SetSummary, TensorRow
 from weightkit.rules import Faults
 from weightkit.tensors import FileIndex, TensorInfo, TensorSet
@@ -48,6 +50,8 @@ class Checkpoint(Protocol):
     def beside(self) -> tuple[str, ...]: ...
     @property
     def findings(self) -> tuple[Finding, ...]: ...
+    @property
+    def examined(self) -> tuple[Examined, ...]: ...
     @property
     def parts(self) -> Sequence[Checkpoint]: ...
     def read_bytes(self, tensor: TensorInfo, limit: int) -> bytes:
@@ -96,7 +100,7 @@ def _inspect(checkpoint: Checkpoint, by: str, rows: bool) -> Inspection:
             )
             for at, part in enumerate(checkpoint.sets)
         ),
-        findings=(*checkpoint.findings, *faults.all()),
+        findings=(*checkpoint.findings, *harmful(checkpoint.examined), *faults.all()),
         summary=found.facts,
         shares=tables.shares(counted, by, checkpoint.files),
         by=by,

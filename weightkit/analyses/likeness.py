@@ -108,6 +108,10 @@ def _recast(changes: Sequence[Change]) -> str:
     if "unknown" in values:
         return ""
     how = f"{_count(rounded, 'tensor')} rounded, the others equal" if rounded else "values equal"
+    how = "all rounded" if rounded == len(recast) else how
+    beyond = [change.overflow for change, _ in recast if change.overflow]
+    if beyond:
+        how += f"; {_count(sum(beyond), 'element')} of {_count(len(beyond), 'tensor')} overflowed"
     return f"a recast of {_count(len(recast), 'tensor')} ({kinds}): {how}"
 
 

@@ -32,6 +32,8 @@ class Outcome(NamedTuple):
     values: str
     note: str = ""
     measured: Measured | None = None
+    overflow: int = 0
+    """Elements that rounding made infinite or NaN."""
 
 
 def judged(pairs: Sequence[Pair], compared: str, jobs: int, tick: Tick) -> list[Outcome]:
@@ -121,7 +123,9 @@ def _outcome(pair: Pair, measured: Measured | None) -> Outcome:
         note = "only signs of zeros or bits of NaN"
     if pair.match is not None and pair.match.change and kind != SAME:
         note = ", ".join(filter(None, [f"{pair.match.change} by the conversion", note]))
-    return Outcome(kind, values, note, measured if measured is None or measured.whole else None)
+    overflow = measured.overflow if measured is not None and values == ROUNDED else 0
+    figures = measured if measured is None or measured.whole else None
+    return Outcome(kind, values, note, figures, overflow)
 
 
 def _is_of_one_size(pair: Pair) -> bool:
@@ -132,7 +136,8 @@ def _is_of_one_size(pair: Pair) -> bool:
 def _rounding(pair: Pair, measured: Measured) -> str:
     if pair.match is not None and pair.match.slack:
         return f"to {pair.match.slack} units in the last place"
-    return "B is A, rounded" if measured.forward else "A is B, rounded"
+    how = "rounded, and overflowed" if measured.overflow else "rounded"
+    return f"B is A, {how}" if measured.forward else f"A is B, {how}"
 
 
 def _kind(pair: Pair, values: str) -> str:

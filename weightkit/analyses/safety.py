@@ -495,7 +495,7 @@ def judge_bytes(reader: Reader, nesting: int, budget: Budget) -> Iterator[Findin
 # Verdicts
 
 _DIGIT_DANGER = {"4", "8", "9"}
-UNSCANNED = {"WK002", "WK003", "WK004", "WK010", "WK011", "WK012", "WK401", "WK415"}
+UNSCANNED = {"WK002", "WK003", "WK004", "WK010", "WK011", "WK012", "WK401", "WK415", "WK611"}
 """Codes of what was not read: no policy or baseline makes it pass."""
 _ONLY_REVIEW = {"WK402", "WK408", "WK419"}
 _UNSAFE = {"WK006", "WK313"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -20,6 +21,7 @@ from weightkit.findings import (
     SkippedFile,
 )
 from weightkit.opening.examining import TORCHSCRIPT_CODE, Examined, examine
+from weightkit.opening.folders import INDEX
 from weightkit.opening.recognition import promised
 from weightkit.rules import Faults
 from weightkit.source import Reader, Source
@@ -93,12 +95,17 @@ def _judged(paths: Sequence[str], explain: bool, jobs: int) -> Iterator[ScannedF
 
 
 def scan_file(path: str, *, explain: bool = False) -> ScannedFile:
-    """Judge one file."""
+    """Judge one file, and an index of shards also by whether they are there."""
     try:
         with Source(path) as source:
             scanned = scan_reader(source, explain=explain)
             source.check_unchanged()
+        if not INDEX.match(os.path.basename(path)):
             return scanned
+        from weightkit.analyses.absent import absent_shards
+
+        found = (*scanned.findings, *absent_shards(path))
+        return scanned._replace(findings=found, verdict=verdict(found))
     except WeightkitError as error:
         return _refused(path, error)
 

@@ -20,7 +20,7 @@ from weightkit.analyses.bundles import method_of, read_bundle, resources_of, sta
 from weightkit.analyses.checksums import names_below
 from weightkit.analyses.jobs import Tick, silent
 from weightkit.analyses.signing_errors import failing_as, library, refuse_links
-from weightkit.errors import AccessError, PlanError
+from weightkit.errors import AccessError, PlanError, UnsupportedError
 from weightkit.reports import Difference, SignedBy, Signing, Verification
 from weightkit.source import Source, os_errors
 
@@ -85,7 +85,8 @@ def sign(
     Files that belong to git (``.git``, ``.gitattributes``, ``.github``, ``.gitignore``) and the
     signature itself are not covered. Raises PlanError if the signature exists, unless ``force``;
     UnsafeError for a link in the folder, unless ``follow``; NetworkError where sigstore cannot be
-    reached, or refuses; UnsupportedError for a key or token of no use; MissingExtra.
+    reached, or refuses; UnsupportedError for a key or token of no use, and for what sigstore answers
+    and does not hold; MissingExtra.
     """
     _check_there(path)
     if os.path.lexists(signature) and not force:
@@ -102,6 +103,8 @@ def sign(
         config = _signing(signer, signature).set_hashing_config(covered)
         try:
             config.sign(_followed(path), Path(half))
+            if signer.sigstore:
+                _check_answers(path, half, signer)
             resources = resources_of(statement_of(read_bundle(half), half), half)
             if not resources:
                 raise AccessError("no file in it", path=path, code="WK010")
@@ -197,6 +200,29 @@ def _check_token(token: str | None) -> None:
         from sigstore.oidc import IdentityToken
 
         IdentityToken(token)
+
+
+def _check_answers(path: str, half: str, signer: Signer) -> None:
+    """Raise UnsupportedError unless what sigstore's services answered holds: the library puts the
+    entry of the transparency log into the signature as it came. No file is read again for it.
+    """
+    from sigstore.errors import VerificationError
+    from sigstore.models import Bundle, ClientTrustConfig
+    from sigstore.verify import Verifier, policy
+
+    if signer.trust_config:
+        with Source(signer.trust_config) as source:
+            trust = ClientTrustConfig.from_json(source.pread(0, source.size).decode())
+    else:
+        trust = ClientTrustConfig.staging() if signer.staging else ClientTrustConfig.production()
+    with Source(half) as source:
+        bundle = Bundle.from_json(source.pread(0, source.size))
+    try:
+        Verifier(trusted_root=trust.trusted_root).verify_dsse(bundle, policy.UnsafeNoOp())
+    except VerificationError as error:
+        raise UnsupportedError(
+            f"sigstore answers what does not hold: {error}", path=path
+        ) from error
 
 
 def _verifier(trust: Trust, signature: str) -> checking.Config:

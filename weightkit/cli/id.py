@@ -55,4 +55,5 @@ def command(
         identify,
         running.Showing(content, output, Wish(show=frozenset(["tensors"] if tensors else []))),
         many=running.is_list(paths, files_from),
+        whole=True,
     )

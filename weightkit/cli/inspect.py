@@ -77,6 +77,7 @@ def command(
         running.Showing(inspection, output, wish, "" if opening.lenient else LENIENT),
         judge=lambda report: running.verdict(report.findings, fail_on),
         many=running.is_list(paths, files_from),
+        whole=True,
     )
 
 

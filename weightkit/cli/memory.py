@@ -134,4 +134,5 @@ def command(
         running.Showing(memory, output, wish),
         judge=lambda report: running.verdict(report.findings, fail_on),
         many=running.is_list(paths, files_from),
+        whole=True,
     )

@@ -107,7 +107,8 @@ def inputs(function: F) -> F:
             "--files-from",
             metavar="LIST",
             shell_complete=complete_files,
-            help="Read more paths from the file LIST, one per line (- is standard input).",
+            help="Read more paths from LIST (- is standard input): one per line, or each ended by "
+            "a NUL, as find -print0 writes them.",
         ),
     )
 

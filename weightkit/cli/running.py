@@ -48,17 +48,22 @@ def each(
     showing: Showing,
     judge: Callable[[R], int] = lambda report: boundary.FINE,
     many: bool | None = None,
+    whole: bool = False,
 ) -> int:
     """Analyse every path and show what came of it; the exit status of all together.
 
     ``judge`` gives the status that a report calls for. ``many`` says whether JSON is a list of
-    results; by default when there is more than one path.
+    results; by default when there is more than one path. With ``whole`` a shard stands for its
+    checkpoint, and several of the same one are analysed once.
     """
     refuse_overwriting(showing.output.file, paths)
+    many = len(paths) > 1 if many is None else many
+    if whole and len(paths) > 1:
+        paths = _once(paths, showing.output.quiet)
     with paper(showing.output) as out:
         write = _write_json if showing.output.json else _write_text
         outcomes = (_outcome(path, analyse) for path in paths)
-        return write(outcomes, showing, out, judge, len(paths) > 1 if many is None else many)
+        return write(outcomes, showing, out, judge, many)
 
 
 def show(report: R, showing: Showing) -> int:
@@ -116,6 +121,27 @@ def is_below(real: str, folder: str) -> bool:
     return real.startswith(os.path.join(os.path.realpath(folder), ""))
 
 
+def _once(paths: Sequence[str], quiet: bool) -> list[str]:
+    """The paths without those that mean the same checkpoint as another one before them."""
+    kept: dict[object, list[str]] = {}
+    for number, path in enumerate(paths):
+        kept.setdefault(_checkpoint_of(path) or number, []).append(path)
+    for first, *rest in kept.values():
+        if rest:
+            named = rest[0] if len(rest) == 1 else f"{len(rest)} more"
+            boundary.hint(f"{first} and {named} are of one checkpoint, shown once", quiet)
+    return [first for first, *_ in kept.values()]
+
+
+def _checkpoint_of(path: str) -> tuple[str, str] | None:
+    from weightkit.opening.folders import whole
+
+    try:
+        return whole(path)
+    except WeightkitError:  # said when it is opened
+        return None
+
+
 class _Outcome(NamedTuple):
     path: str
     report: Any
@@ -137,12 +163,13 @@ def _write_text(
     many: bool,
 ) -> int:
     statuses = []
-    for number, outcome in enumerate(outcomes):
+    between = ""
+    for outcome in outcomes:
         if outcome.error is not None:
             statuses.append(_complain(outcome.error, showing, out))
             continue
-        if number:
-            out.write("\n")
+        out.write(between)
+        between = "\n"
         out.write_blocks(showing.view.to_blocks(outcome.report, showing.wish))
         statuses.append(judge(outcome.report))
     return boundary.worst(statuses)
@@ -179,10 +206,15 @@ def _complain(error: WeightkitError, showing: Showing, out: Paper) -> int:
 
 
 def _listed(source: str) -> list[str]:
-    """The paths in a list: one per line, or NUL-separated as ``find -print0`` writes them."""
+    """The paths in a list: one per line, or each ended by a NUL as ``find -print0`` does.
+
+    No option need say which: no path has a NUL in it, and such a list has one at its end at least.
+    """
     content = _content(source)
-    separator = b"\0" if b"\0" in content else b"\n"
-    lines = (line.removesuffix(b"\r") for line in content.split(separator))
+    if b"\0" in content:
+        lines = content.split(b"\0")
+    else:
+        lines = [line.removesuffix(b"\r") for line in content.split(b"\n")]
     return [os.fsdecode(line) for line in lines if line]
 
 

@@ -89,6 +89,7 @@ def command(
         running.Showing(stats, output, Wish(limit, sort, frozenset(["tensors"] * bool(tensors)))),
         judge=lambda report: status(report, fail_on),
         many=running.is_list(paths, files_from),
+        whole=True,
     )
 
 

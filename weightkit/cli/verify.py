@@ -137,6 +137,8 @@ def command(
         raise click.UsageError("Name one thing to hold PATH against.")
     if source is not None and receipt is None:
         raise click.UsageError("--source goes with --receipt.")
+    if same_content is None and (choosing.key is not None or choosing.variant is not None):
+        raise click.UsageError("--key and --variant go with --same-content.")
     _check_trust(signature, public_key, certificate_chain, identity, issuer, staging, trust_config)
     extra: dict[str, Any] = {
         "follow": choosing.follow_symlinks,

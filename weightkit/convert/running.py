@@ -28,6 +28,7 @@ from weightkit.convert.places import (
 )
 from weightkit.convert.planning import checkpoints
 from weightkit.errors import AccessError, PlanError, VerifyError, WeightkitError
+from weightkit.layouts import Layout
 from weightkit.opening import Checkpoint
 from weightkit.plans import CAST, CastLoss, Conversion, Plan, PlannedFile, Written
 from weightkit.rules import finding
@@ -130,6 +131,11 @@ def _sidecar_inside(plan: Plan) -> bool:
     )
 
 
+def _write_rest(out: Out, layout: Layout, sums: Sequence[int]) -> None:
+    for offset, held in layout.literals(sums):
+        out.write(offset, held)
+
+
 class _Making:
     def __init__(self, plan: Plan, checkpoint: Checkpoint, how: How, place: Place) -> None:
         self.plan = plan
@@ -219,8 +225,7 @@ class _Making:
                 mover.checksums(moved)
                 sums = [tensor.crc for tensor in moved]
                 sums += [sums[int(item.storage)] for item in tensors[len(moved) :]]
-            for offset, held in layout.literals(sums):
-                out.write(offset, held)
+            _write_rest(out, layout, sums)
             out.sync()
         finally:
             out.close()

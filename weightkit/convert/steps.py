@@ -65,6 +65,7 @@ def steps_of(
 ) -> Iterator[Step]:
     """The tensors as they will be written; those over the same elements are one step."""
     renamed = renaming(wish)
+    becoming = _Becoming(wish)
     shared = _shared(tensors, wish)
     seen: dict[str, str] = {}
     for info in tensors:
@@ -81,9 +82,9 @@ def steps_of(
                 raise PlanError(message, path=checkpoint.path, code="WK661", tensor=own.name)
             seen[name] = own.name
         if len(named) == 1:
-            yield _step(number, *named[0], wish)
+            yield _step(number, *named[0], becoming)
         else:
-            yield from _grouped(number, dict(named), wish, target)
+            yield from _grouped(number, dict(named), becoming, target)
 
 
 def _shared(tensors: Sequence[TensorInfo], wish: Wish) -> dict[str, list[TensorInfo]]:
@@ -98,18 +99,48 @@ def _shared(tensors: Sequence[TensorInfo], wish: Wish) -> dict[str, list[TensorI
 
 
 def _grouped(
-    number: int, by_name: Mapping[str, TensorInfo], wish: Wish, target: Target
+    number: int, by_name: Mapping[str, TensorInfo], becoming: _Becoming, target: Target
 ) -> Iterator[Step]:
     """A step for all names of a memory, or one for each where the target knows no ties."""
     first, *ties = preferred(by_name)
     if not target.ties:
         for name in (first, *ties):
-            yield _step(number, name, by_name[name], wish)
+            yield _step(number, name, by_name[name], becoming)
     else:
-        yield _step(number, first, by_name[first], wish, tuple(ties))
+        yield _step(number, first, by_name[first], becoming, tuple(ties))
 
 
-def _step(number: int, name: str, info: TensorInfo, wish: Wish, ties: tuple[str, ...] = ()) -> Step:
+def _step(
+    number: int, name: str, info: TensorInfo, becoming: _Becoming, ties: tuple[str, ...] = ()
+) -> Step:
+    dtype, shape, way, nbytes = becoming(info)
+    return Step._make((name, dtype, shape, info, number, way, nbytes, ties))
+
+
+_Became = tuple[DType, tuple[int, ...], str, int]
+"""Type and shape in the target, how it gets there, bytes."""
+
+
+class _Becoming:
+    """What tensors become: the same for all of one type and shape, unless a rule goes by their names."""
+
+    def __init__(self, wish: Wish) -> None:
+        self.wish = wish
+        self.alike = all(pattern == EVERYTHING for pattern, _ in wish.dtypes)
+        self.seen: dict[Any, _Became] = {}
+
+    def __call__(self, info: TensorInfo) -> _Became:
+        _, dtype, shape, data, byteorder, strides, _, layout, _, _, _ = info
+        if layout != "strided" or not self.alike or data.encoding in (ABSENT, NESTED):
+            return _becomes(info, self.wish)
+        key = dtype.name, shape, data.encoding, byteorder, strides
+        found = self.seen.get(key)
+        if found is None:
+            found = self.seen[key] = _becomes(info, self.wish)
+        return found
+
+
+def _becomes(info: TensorInfo, wish: Wish) -> _Became:
     form = _form(info)
     dtype = _dtype(info, form, wish)
     cast = dtype.name != form.dtype
@@ -121,7 +152,7 @@ def _step(number: int, name: str, info: TensorInfo, wish: Wish, ties: tuple[str,
             message = f"{own.name} cannot be cast to {dtype.name}: {verdict.words}"
             raise PlanError(message, code="WK671", tensor=info.name)
         nbytes = dtype.nbytes_of(prod(form.shape))
-    return Step(name, dtype, form.shape, info, number, _way(info, cast), nbytes, ties)
+    return dtype, form.shape, _way(info, cast), nbytes
 
 
 def _form(info: TensorInfo) -> canonical.Form:

@@ -60,7 +60,7 @@ def open_checkpoint(
     """Open whatever ``path`` means as a checkpoint; reads headers only.
 
     ``key`` chooses a state dict of a file that holds several, ``variant`` the files of a folder
-    (``fp16``). ``lenient`` describes a broken file as far as it goes, its faults in ``findings``.
+    (``fp16``; of a file that is an error). ``lenient`` describes a broken file as far as it goes, its faults in ``findings``.
 
     Raises AccessError, FormatError (with the first fatal fault), UnsupportedError for a format that
     is recognised but not read, AmbiguousCheckpoint.
@@ -70,6 +70,9 @@ def open_checkpoint(
     with paused_collection():
         if os.path.isdir(path):
             return _open_folder(path, wish)
+        if variant and os.path.exists(path):
+            message = f"a variant ({variant}) is chosen among the files of a folder; this is a file"
+            raise AmbiguousCheckpoint(message, path=path, code="WK602")
         if INDEX.match(os.path.basename(path)):
             return _open_index(path, wish)
         choice = siblings(path)
@@ -112,9 +115,12 @@ def _open_only_subfolder(folder: Folder, wish: _Wish) -> Checkpoint:
 
 def _open_pipeline(folder: Folder, wish: _Wish) -> Checkpoint:
     """A diffusers pipeline: each subfolder with weights is a part."""
+    inside = {name: read_folder(folder.join(name), wish.follow) for name in folder.folders}
+    if wish.variant and not any(_has_variant(inner, wish.variant) for inner in inside.values()):
+        message = f"no variant {wish.variant!r} in any part of the pipeline"
+        raise AmbiguousCheckpoint(message, path=folder.path, code="WK602")
     parts = []
-    for name in folder.folders:
-        inner = read_folder(folder.join(name), wish.follow)
+    for name, inner in inside.items():
         choice = choose(inner, wish.variant if _has_variant(inner, wish.variant) else None)
         if choice is not None:
             part = _open_choice(choice, wish, inner.path)
@@ -171,7 +177,9 @@ def _open_choice(choice: Choice, wish: _Wish, path: str) -> Checkpoint:
         faults.add("WK616", f"{len(choice.files)} shards without an index")
     if choice.others:
         more = f" and {len(choice.others) - 5} more" if len(choice.others) > 5 else ""
-        faults.add("WK623", f"{', '.join(choice.others[:5])}{more}")
+        noun = "file was" if len(choice.others) == 1 else "files were"
+        left = f"{', '.join(choice.others[:5])}{more}"
+        faults.add("WK623", f"{len(choice.others)} more weight {noun} left alone: {left}")
     kept = [item for name, item in zip(names, paths, strict=True) if name in set(there)]
     _raise_fatal(faults, wish)
     return _open_files(path, kept, wish, choice.folder, faults, index)

@@ -38,7 +38,8 @@ class Checkpoint:
     ``files`` are in shard order; ``TensorInfo.data.file`` counts into them. ``sets[0]`` is the main
     set, ``config`` the JSON files beside the weights by name, ``card`` the front matter of the model
     card, ``parts`` the sub-models of a pipeline (or slices that are not merged). Close it, or use
-    it as a context manager.
+    it as a context manager: that lets go of the descriptors. Reading after that opens the same
+    files again, and raises AccessError if they were changed or replaced.
     """
 
     path: str

@@ -260,3 +260,16 @@ def siblings(path: str) -> Choice | None:
             note = ("WK617", f"{name} is shard {int(match['no'])} of {int(match['count'])}")
             return replace(choice, folder=folder or ".", notes=(note,))
     return None
+
+
+def whole(path: str) -> tuple[str, str] | None:
+    """What an index and all of its shards, and all parts of a split, have in common: the folder
+    and the name that their checkpoint goes by. None for whatever is one file, or a folder.
+    """
+    folder, name = os.path.split(path)
+    if not INDEX.match(name):
+        choice = siblings(path)
+        if choice is None:
+            return None
+        name = choice.index or choice.files[0]
+    return os.path.realpath(folder or "."), name

@@ -26,6 +26,8 @@ from weightkit.render.blocks import (
 from weightkit.render.json import plain
 
 SHOWN = 20
+_KEPT_BESIDE = ("WK641", "WK643")
+"""What a sidecar holds: all values of the source's files that are no tensors."""
 _WAYS = {
     "move": "moved as they are",
     "turn": "bytes put in order",
@@ -58,7 +60,7 @@ def to_json(report: Plan | Conversion, wish: Wish) -> dict[str, Any]:
         "sidecar": plan.sidecar.name if plan.sidecar else None,
         "left": list(plan.left),
         "ways": dict(_ways(plan)),
-        "losses": [plain(item) for item in plan.losses],
+        "losses": [plain(item) for item in _losses(plan)],
         "refused": list(dict.fromkeys(item.code for item in plan.refused)),
         "notes": [plain(item) for item in plan.notes],
         "converted": isinstance(report, Conversion),
@@ -162,6 +164,15 @@ def _refused(plan: Plan) -> Iterator[str]:
 
 def _unaccepted(plan: Plan) -> list[Finding]:
     return [item for item in plan.refused if item in plan.losses]
+
+
+def _losses(plan: Plan) -> Iterator[Finding]:
+    """The losses; what a sidecar keeps is none, and only said."""
+    for item in plan.losses:
+        if plan.sidecar is not None and item.code in _KEPT_BESIDE:
+            message = f"{item.message}; kept in {plan.sidecar.name}"
+            item = item._replace(severity="note", message=message)
+        yield item
 
 
 def _codes(found: Sequence[Finding]) -> str:
@@ -271,7 +282,7 @@ def _casts(found: Sequence[CastLoss]) -> Iterator[Block]:
 
 def _said(plan: Plan, wish: Wish) -> Iterator[Block]:
     """What is lost and what is worth saying; what to do about it, unless it was accepted."""
-    yield from findings.to_blocks((*plan.losses, *plan.notes), wish)
+    yield from findings.to_blocks((*_losses(plan), *plan.notes), wish)
     open_ = [*_unaccepted(plan), *(item for item in plan.notes if item.severity != "note")]
     remedies = list(dict.fromkeys(item.remedy for item in open_))
     if remedies:

@@ -165,10 +165,10 @@ def _parts(report: Inspection, wish: Wish) -> Iterator[Block]:
 def _share_table(report: Inspection, by: str, shares: list[Share], limit: int = 0) -> Table:
     columns = [
         Column(by, style="name"),
-        Column("tensors", RIGHT, drop=1),
+        Column("tensors", RIGHT, drop=2),
         Column("parameters", RIGHT),
-        Column("share", RIGHT),
-        Column("", style="bar", drop=2),
+        Column("share", RIGHT, drop=1),
+        Column("", style="bar", drop=3),
         Column("size", RIGHT),
     ]
     whole = sum(row.parameters for row in shares)
@@ -190,8 +190,8 @@ def _sets(report: Inspection, wish: Wish) -> Iterator[Block]:
     columns = [
         Column("set", style="name"),
         Column("kind"),
-        Column("tensors", RIGHT),
-        Column("elements", RIGHT, drop=1),
+        Column("tensors", RIGHT, drop=1),
+        Column("elements", RIGHT, drop=2),
         Column("size", RIGHT),
     ]
     if len(report.sets) > 1:
@@ -320,7 +320,7 @@ def _one(texts: Iterable[str]) -> str:
 
 def _inside(path: str, report: Inspection) -> str:
     """The path of one of the files, from the folder that was named."""
-    return path.removeprefix(report.path.rstrip("/") + "/")
+    return path.removeprefix(report.path.rstrip("/") + "/").removeprefix("./")
 
 
 def _base(path: str) -> str:

@@ -65,11 +65,21 @@ def place(table: Table, width: int, bars: bool) -> list[Placed]:
     Too wide a table first loses its droppable columns, then folds its widest column. Bars take
     what is left over, and are not drawn at all without ``bars``.
     """
-    columns = [_natural(table, index) for index in range(len(table.columns))]
-    shown = [placed for placed in columns if placed.width and (bars or not placed.bar)]
+    shown = _filled(table, bars)
     while _total(shown) > width and any(placed.column.drop for placed in shown):
         shown.remove(max(shown, key=lambda placed: placed.column.drop))
     return _stretched(_folded(shown, width), width)
+
+
+def hidden(table: Table, shown: Sequence[Placed], bars: bool) -> str:
+    """The line that names the columns of ``table`` that ``place`` found no room for, or "".
+
+    A column without a title only draws what another one says, and is not missed.
+    """
+    there = {placed.at for placed in shown}
+    gone = (placed.column.title for placed in _filled(table, bars) if placed.at not in there)
+    names = ", ".join(filter(None, gone))
+    return f"hidden for width: {names} (--json has all)" if names else ""
 
 
 def cells(text: str) -> int:
@@ -114,6 +124,12 @@ def _cleaned(cell: Cell) -> Cell:
     if isinstance(cell, str):
         return safe_text(cell)
     return cell._replace(text=safe_text(cell.text)) if isinstance(cell, Text) else cell
+
+
+def _filled(table: Table, bars: bool) -> list[Placed]:
+    """The columns that have something in them, at their natural widths."""
+    columns = (_natural(table, at) for at in range(len(table.columns)))
+    return [placed for placed in columns if placed.width and (bars or not placed.bar)]
 
 
 def _natural(table: Table, at: int) -> Placed:

@@ -55,7 +55,7 @@ def to_blocks(rows: Iterable[TensorRow], wish: Wish) -> Iterator[Block]:
         Column("component", drop=1),
         Column("offset", RIGHT, drop=5),
         Column("file" if several else "", drop=6),
-        Column("", style="quiet", drop=4),
+        Column("remark", style="quiet", drop=4),
     ]
     if tensors:
         yield listed(columns, tensors, lambda tensor: _row(tensor, several), wish.limit or 0)

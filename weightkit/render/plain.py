@@ -8,7 +8,18 @@ from typing import Any
 
 from weightkit.render import figures
 from weightkit.render.blocks import Block, Cell, Drawn, Facts, Lines, Table, Title, text_of
-from weightkit.render.layout import GAP, Placed, cells, clean, cleaned, fold, pad, place, unfolded
+from weightkit.render.layout import (
+    GAP,
+    Placed,
+    cells,
+    clean,
+    cleaned,
+    fold,
+    hidden,
+    pad,
+    place,
+    unfolded,
+)
 from weightkit.render.surface import Surface, to_encoding
 
 
@@ -32,6 +43,8 @@ def table_lines(table: Table, surface: Surface) -> Iterator[str]:
         yield _row([placed.column.title for placed in shown], shown)
     for row in table.rows:
         yield from _row_lines([row[placed.at] for placed in shown], shown)
+    if note := hidden(table, shown, bars=surface.terminal):
+        yield from _folded(note, surface)
 
 
 def _unfolded_lines(table: Table) -> Iterator[str]:

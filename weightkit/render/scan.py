@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from weightkit.findings import SEVERITIES, Finding, ScannedFile, ScanReport
-from weightkit.render import figures, findings
+from weightkit.findings import Finding, ScannedFile, ScanReport
+from weightkit.render import findings
 from weightkit.render.blocks import Block, Cell, Column, Facts, Lines, Table, Text, Title, Wish
 from weightkit.render.json import plain
 
@@ -63,18 +63,15 @@ def _summary(report: ScanReport) -> str:
 
 
 def _table(item: ScannedFile) -> Table:
-    ranked = sorted(item.findings, key=lambda found: -SEVERITIES.index(found.severity))
     rows: list[list[Cell]] = []
-    for found in ranked:
-        rows.append([Text(found.severity, found.severity), Text(found.code, "quiet"), _line(found)])
+    for found, alike in findings.ranked(item.findings):
+        line = findings.message(found, in_file=True)
+        rows.append([Text(found.severity, found.severity), Text(found.code, "quiet"), line])
+        if alike:
+            rows.append([Text("", ""), Text("", "quiet"), alike])
         for label, text in _details(found):
             rows.append([Text("", ""), Text(label, "quiet"), text])
     return Table([Column(""), Column(""), Column("")], rows)
-
-
-def _line(found: Finding) -> str:
-    where = figures.place("", found.offset, found.entry)
-    return f"{found.message}  {where}" if where else found.message
 
 
 def _details(found: Finding) -> Iterator[tuple[str, str]]:

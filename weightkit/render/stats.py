@@ -171,7 +171,7 @@ def _columns(what: str, second: Column) -> list[Column]:
         Column("mean", RIGHT, drop=6),
         Column("std", RIGHT, drop=2),
         Column("zeros", RIGHT, drop=3),
-        Column("", drop=7),
+        Column("histogram", drop=7),
     ]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from weightkit.render import figures, plain
 from weightkit.render.blocks import Block, Cell, Column, Drawn, Facts, Lines, Table, Text, Title
-from weightkit.render.layout import GAP, Placed, cells, clean, cleaned, place
+from weightkit.render.layout import GAP, Placed, cells, clean, cleaned, hidden, place
 from weightkit.render.surface import Surface, to_encoding
 
 if TYPE_CHECKING:
@@ -95,12 +95,13 @@ def _table(block: Table, surface: Surface) -> Iterator[RenderableType]:
     if len(block.rows) > _MANY_ROWS:
         yield from plain.table_lines(block, surface)
     else:
-        yield _colored_table(block, surface)
+        yield from _colored_table(block, surface)
     if block.more:
         yield _text(Text(block.more, "quiet"))
 
 
-def _colored_table(block: Table, surface: Surface) -> rich.table.Table:
+def _colored_table(block: Table, surface: Surface) -> Iterator[RenderableType]:
+    """The table, and below it which columns had no room."""
     block = cleaned(block)
     shown = place(block, surface.width or 100, bars=True)
     grid = _grid()
@@ -109,7 +110,9 @@ def _colored_table(block: Table, surface: Surface) -> rich.table.Table:
         _add_column(grid, placed.column, placed.width)
     for row in block.rows:
         grid.add_row(*(_drawn(row[placed.at], placed) for placed in shown))
-    return grid
+    yield grid
+    if note := hidden(block, shown, bars=True):
+        yield _text(Text(note, "quiet"))
 
 
 def _add_column(grid: rich.table.Table, column: Column, width: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightkit.rules.rule import FETCH_AGAIN, LOOK, WRITE_AGAIN, Rule
+from weightkit.rules.rule import DO_NOT_LOAD, FETCH_AGAIN, LOOK, WRITE_AGAIN, Rule
 
 RULES = [
     Rule(
@@ -39,6 +39,14 @@ RULES = [
         "The file was read, and holds no tensors.",
         "A vocabulary-only GGUF, a tokenizer or a training log has none; weights have.",
         LOOK,
+    ),
+    Rule(
+        "WK605",
+        "would-harm",
+        "danger",
+        "Loading the file would do harm; nothing of that was done here.",
+        "It was looked at and not judged: weightkit scan tells all of what its pickles would do.",
+        DO_NOT_LOAD,
     ),
     Rule(
         "WK610",

@@ -74,6 +74,8 @@ class Comparison:
     """Whether B is A, rounded to B's type."""
     backward: bool = True
     """Whether A is B, rounded to A's type."""
+    overflow: int = 0
+    """Elements that this took beyond what the type holds: infinite, or NaN, on one side only."""
     rank: int | None = None
 
 
@@ -139,7 +141,22 @@ def _round(found: Comparison, a: Array, b: Array, equal: bool) -> None:
     backward = found.backward and _equal(b.astype(a.dtype), a)
     if not (_is_float(a) and _is_float(b)):  # a cut integer is no rounded one
         forward = backward = forward and backward
+    elif forward != backward:
+        found.overflow += _overflow(a, b) if forward else _overflow(b, a)
     found.forward, found.backward = forward, backward
+
+
+def _overflow(values: Array, rounded: Array) -> int:
+    """How many elements are beyond what the type that they were rounded to holds."""
+    if values.dtype == np.float32 or values.dtype == np.float64:
+        holds = float(ml_dtypes.finfo(rounded.dtype).max)  # type: ignore[no-untyped-call]
+        if values.size and values.max() <= holds and values.min() >= -holds:  # no NaN is
+            return 0
+    return _nonfinite(rounded) - _nonfinite(values)
+
+
+def _nonfinite(values: Array) -> int:
+    return values.size - int(np.count_nonzero(np.isfinite(_wide(values))))
 
 
 def _is_float(values: Array) -> bool:

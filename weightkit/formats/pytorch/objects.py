@@ -77,6 +77,8 @@ _OPTIMIZER = {
 }
 
 Path = tuple[str, ...]
+_new = tuple.__new__
+"""Makes a record of all its values, of which a large checkpoint has very many."""
 
 
 class Collected(NamedTuple):
@@ -101,13 +103,6 @@ class _Place(NamedTuple):
     node: Any
     role: str = ""
     module: bool = False
-
-
-class _Left(NamedTuple):
-    """Marks that all below ``node`` was visited; ``before`` tensors had been found above it."""
-
-    node: Any
-    before: int
 
 
 def collect(
@@ -141,39 +136,46 @@ class _Walk:
         self.states: dict[str, None] = {}
         self.unkept: list[str] = []
         self.of_module = False
-        self.barren: set[int] = set()
-        """Identities of objects that hold no tensor, or that the walk is inside of: objects may
-        contain themselves (a node that knows its parent), or one another a billion times."""
+        self.barren: dict[int, Path] = {}
+        """Where objects that hold no tensor, or that the walk is inside of, were met first, by their
+        identities: objects may contain themselves (a node that knows its parent), or one another a billion times."""
 
     def run(self, root: Any, visits: int) -> None:
-        todo: list[_Place | _Left] = [_Place((), root)]
         left = visits
-        while todo:
-            left -= 1
-            if left < 0:
-                self.faults.add("WK326", f"more than {visits} objects to visit", self.start)
-                return
-            place = todo.pop()
-            if isinstance(place, _Left):
-                if len(self.found) > place.before:
-                    self.barren.discard(id(place.node))
-                continue
-            if id(place.node) in self.barren:
-                continue
-            if len(place.path) > MAX_DEPTH:
-                name = ".".join(place.path[:8])
-                self.faults.add(
-                    "WK326", f"nested deeper than {MAX_DEPTH} below {name!r}", self.start
-                )
-                continue
-            before = len(self.found)
-            children = self.visit(place)
-            if children:
-                self.barren.add(id(place.node))
-                todo.append(_Left(place.node, before))
-                todo.extend(reversed(children))
+        inside: list[tuple[Any, int]] = []
+        """What the walk is inside of, each with the tensors found before it."""
+        rows: list[Iterator[_Place]] = [iter([_Place((), root)])]
+        """What is still to be visited in each of them; the outermost is no object."""
+        while rows:
+            for place in rows[-1]:
+                left -= 1
+                if left < 0:
+                    self.faults.add("WK326", f"more than {visits} objects to visit", self.start)
+                    return
+                path, node, _, _ = place
+                if id(node) in self.barren and self.is_known(place):
+                    continue
+                if len(path) > MAX_DEPTH:
+                    name = ".".join(path[:8])
+                    message = f"nested deeper than {MAX_DEPTH} below {name!r}"
+                    self.faults.add("WK326", message, self.start)
+                    continue
+                before = len(self.found)
+                children = self.visit(place)
+                if children is not None:
+                    left -= 1  # for coming out of it again
+                    self.barren[id(node)] = path
+                    inside.append((node, before))
+                    rows.append(children)
+                    break
+            else:
+                rows.pop()
+                if inside:
+                    node, before = inside.pop()
+                    if len(self.found) > before:
+                        self.barren.pop(id(node), None)
 
-    def visit(self, place: _Place) -> list[_Place] | None:
+    def visit(self, place: _Place) -> Iterator[_Place] | None:
         """Note what stands at ``place``; gives what to visit below it."""
         node = place.node
         kind = type(node)
@@ -191,7 +193,7 @@ class _Walk:
             self.value(place, node)
         return None
 
-    def visit_call(self, place: _Place, call: Call) -> list[_Place] | None:
+    def visit_call(self, place: _Place, call: Call) -> Iterator[_Place] | None:
         try:
             info = self.tensors.rebuild(call)
         except Malformed as error:
@@ -210,7 +212,7 @@ class _Walk:
         if number is not None:
             self.value(place, number)
             return None
-        return list(self.attributes(place, call))
+        return self.attributes(place, call)
 
     def attributes(self, place: _Place, call: Call) -> Iterator[_Place]:
         """Where the tensors of an object may be: its module tables, its state, its arguments."""
@@ -240,7 +242,16 @@ class _Walk:
         """Note a tensor, under its whole path, which is its name where no part of it is cut off."""
         if place.role:
             info = info._replace(role=place.role)
-        self.found.append((place.path, TensorInfo._make((".".join(place.path), *info[1:]))))
+        self.found.append((place.path, _new(TensorInfo, (".".join(place.path), *info[1:]))))
+
+    def is_known(self, place: _Place) -> bool:
+        """Whether all is noted of an object that was met before, at another place."""
+        first = self.barren[id(place.node)]
+        if first and first[0] in self.states and place.path[0] not in self.states:
+            return False  # of an optimizer's no value was kept
+        if first:
+            self.value(place, f"(the same as {'.'.join(first)})")
+        return True
 
     def value(self, place: _Place, node: Any) -> None:
         """Keep a hyper-parameter; what modules and optimizers are set to is not the checkpoint's."""
@@ -286,21 +297,16 @@ def _below(place: _Place, name: str, node: Any, role: str = "", *, module: bool 
     return _Place(path, node, role or place.role, module or place.module)
 
 
-def _pairs(place: _Place, items: list[Any]) -> list[_Place]:
+def _pairs(place: _Place, items: list[Any]) -> Iterator[_Place]:
     path, role = place.path, place.role
+    pairs = zip(items[::2], items[1::2], strict=False)
     if place.module:
-        return [
-            _below(place, key_of(key), value)
-            for key, value in zip(items[::2], items[1::2], strict=False)
-        ]
-    return [
-        _Place._make(((*path, key_of(key)), value, role, False))
-        for key, value in zip(items[::2], items[1::2], strict=False)
-    ]
+        return (_below(place, key_of(key), value) for key, value in pairs)
+    return (_new(_Place, ((*path, key_of(key)), value, role, False)) for key, value in pairs)
 
 
-def _numbered(place: _Place, items: Iterable[Any]) -> list[_Place]:
-    return [_below(place, str(number), item) for number, item in enumerate(items)]
+def _numbered(place: _Place, items: Iterable[Any]) -> Iterator[_Place]:
+    return (_below(place, str(number), item) for number, item in enumerate(items))
 
 
 def _module(place: _Place, held: dict[str, Any]) -> Iterator[_Place]:

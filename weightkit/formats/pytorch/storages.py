@@ -17,6 +17,7 @@ from weightkit.programs import Global, Program, Text
 from weightkit.rules import Faults
 from weightkit.tensors import ABSENT, Extent
 
+_new = tuple.__new__
 MOST = 1 << 60
 """Elements of a storage."""
 
@@ -44,7 +45,8 @@ def declared(program: Program, faults: Faults) -> Iterator[Declared]:
     dtypes: dict[object, DType] = {}  # by the global that names the class, of which there are few
     for node in program.persistents:
         pid = node.pid
-        key = storage_key(pid)
+        usual = type(pid) is tuple and len(pid) == 5 and type(pid[2]) is Text
+        key = str(pid[2]) if usual and pid[0] == "storage" else storage_key(pid)
         if not key or key in seen:
             continue
         seen.add(key)
@@ -53,9 +55,9 @@ def declared(program: Program, faults: Faults) -> Iterator[Declared]:
             if dtype is None:
                 dtype = dtypes[pid[1]] = storage_dtype(pid[1])
             numel = pid[4]
-            if len(pid) == 5 and type(numel) is int and 0 <= numel < MOST:  # as nearly always
+            if usual and type(numel) is int and 0 <= numel < MOST:
                 nbytes = numel * dtype.nbytes
-                yield Declared._make((key, key, dtype, nbytes, 0, nbytes, node.offset))
+                yield _new(Declared, (key, key, dtype, nbytes, 0, nbytes, node.offset))
             else:
                 yield _declaration(key, dtype, pid, node.offset)
         except (Malformed, TypeError, ValueError, IndexError) as error:
@@ -130,5 +132,5 @@ def locate(program: Program, place: Place, faults: Faults) -> dict[str, Storage]
             faults.add("WK321", message, offset)
         if start and where.encoding != ABSENT:
             where = where._replace(offset=where.offset + start, nbytes=nbytes)
-        found[key] = Storage._make((key, dtype, nbytes, where))
+        found[key] = _new(Storage, (key, dtype, nbytes, where))
     return found

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 
 from weightkit.dtypes import DTYPES, STORAGES, DType
 from weightkit.formats.pytorch.values import integers, name_of
-from weightkit.programs import Call, Global, Persistent
+from weightkit.programs import Call, Global, Persistent, Text
 from weightkit.source import Reader
 from weightkit.tensors import ABSENT, RAW, Extent, TensorInfo
 
 U8 = DTYPES["u8"]
+_new = tuple.__new__
+"""Makes a record of all its values: half of what naming them costs, of which there are many."""
 NOWHERE = Extent(0, 0, 0, ABSENT)
 
 
@@ -81,33 +83,34 @@ class Tensors:
         self, storage: Any, offset: Any, size: Any, stride: Any, dtype: DType | None = None
     ) -> TensorInfo:
         """The view of a storage with ``size`` and ``stride`` in elements, ``offset`` likewise."""
-        memory = self.storage(storage)
-        dtype = dtype or memory.dtype
+        _, own, held, where = memory = self.storage(storage)
+        dtype = dtype or own
         # A model has thousands of tensors and dozens of shapes, which the program keeps but once.
-        spread = self._spreads.get((id(size), id(stride)))
+        both = id(size), id(stride)
+        spread = self._spreads.get(both)
         if spread is None:
-            spread = self._spreads[id(size), id(stride)] = _spread(size, stride)
+            spread = self._spreads[both] = _spread(size, stride)
         shape, strides, span, _ = spread
         if type(offset) is not int or offset < 0:
             raise Malformed("a negative offset")
         start, nbytes = dtype.nbytes_of(offset), dtype.nbytes_of(span)
-        if start + nbytes > memory.nbytes:
-            raise OutsideStorage(
-                f"needs bytes {start} to {start + nbytes} of a storage of {memory.nbytes}"
-            )
-        where = memory.data
+        if start + nbytes > held:
+            raise OutsideStorage(f"needs bytes {start} to {start + nbytes} of a storage of {held}")
         if where.nbytes == nbytes and not start:
             data = where  # all of the storage, as nearly always
         elif where.encoding == RAW:
             data = Extent(where.file, where.offset + start, nbytes)
         else:
             data = where._replace(within=where.within + start, nbytes=nbytes)
-        return TensorInfo("", dtype, shape, data, self.byteorder, strides, memory.key)
+        row = "", dtype, shape, data, self.byteorder, strides, memory.key, "strided", (), "", ()
+        return _new(TensorInfo, row)
 
     def storage(self, node: Any) -> Storage:
         """The storage that a persistent id stands for."""
         if type(node) is Persistent:
-            found = self.storages.get(storage_key(node.pid))
+            pid = node.pid
+            usual = type(pid) is tuple and len(pid) == 5 and type(pid[2]) is Text
+            found = self.storages.get(pid[2] if usual and pid[0] == "storage" else storage_key(pid))
             if found is not None:
                 return found
         if type(node) is Call and name_of(node.target) == "torch.storage._load_from_bytes":

@@ -35,8 +35,8 @@ def layout(tensors: Sequence[TensorInfo], metadata: Mapping[str, str]) -> Layout
         _check(tensor)
     keys = [*map(_key, tensors)]
     order = sorted(range(len(tensors)), key=keys.__getitem__)
-    header = _header(_entries([tensors[at] for at in order], metadata))
-    end = len(header)
+    made = [_header(_entries([tensors[at] for at in order], metadata))]
+    end = len(made[0])
     slots = [Slot(0, 0)] * len(tensors)
     for at in order:
         nbytes = tensors[at].data.nbytes
@@ -44,7 +44,8 @@ def layout(tensors: Sequence[TensorInfo], metadata: Mapping[str, str]) -> Layout
         end += nbytes
 
     def literals(_: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-        yield 0, header
+        # Megabytes for tens of thousands of tensors: not kept any longer, but made again if asked again.
+        yield 0, made.pop() if made else _header(_entries(sorted(tensors, key=_key), metadata))
 
     return Layout(end, tuple(slots), literals)
 
