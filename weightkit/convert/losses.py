@@ -172,8 +172,8 @@ def notes(
             count = _count(range(number), "tensor")
             faults.add("WK651", f"{count} narrowed from {source.name} to {to.name}: {made.words}")
     holders = Counter(step.info.storage for step in steps)
-    views = [step.info for step in steps if step.info.storage and step.info.numel]
-    views = [info for info in views if holders[info.storage] > 1]
+    views = [step.info for step in steps if step.info.storage and holders[step.info.storage] > 1]
+    views = [info for info in views if info.numel]
     held = {canonical.same_elements(info): info for info in views}
     overlapping = _overlapping(held.values())
     if overlapping:
