@@ -144,7 +144,7 @@ def test_our_reader_and_scanner(tensors: StateDict, tmp_path: Path) -> None:
     with open_checkpoint(path) as found:
         assert found.metadata == {"format": "pt", "note": "ü"}
         listed = [(t.name, t.dtype.torch, t.shape) for t in found.tensors]
-    wanted = [(n or "tensor", str(t.dtype)[6:], tuple(t.shape)) for n, t in tensors.items()]
+    wanted = [(n, str(t.dtype)[6:], tuple(t.shape)) for n, t in tensors.items()]
     assert listed == wanted
     assert scan_file(str(path)).verdict == "safe"
 
