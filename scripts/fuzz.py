@@ -25,12 +25,13 @@ import sys
 import tempfile
 import time
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -183,11 +184,55 @@ def through_the_command(mutant: Mutant, words: Sequence[str]) -> str:
     return f"status {status or 0}"
 
 
+TARGETS: list[dict[str, Any]] = [
+    {"format": "safetensors"},
+    {"format": "safetensors", "cast": "f16"},
+    {"format": "pytorch"},
+    {"format": "pytorch", "cast": "f32"},
+    {"format": "npz", "as_bytes": True},
+]
+"""What is converted to, in turn."""
+
+
+def converted(mutant: Mutant) -> str:
+    """``convert``, of a file, whatever is lost."""
+    return conversion(mutant, **TARGETS[zlib.crc32(mutant.content) % len(TARGETS)])
+
+
+def conversion(mutant: Mutant, *, cast: str = "", **asked: Any) -> str:
+    """A whole target that holds what was said, or none; the source is as before, and nothing else
+    lies beside it.
+    """
+    from weightkit.analyses.digests import content_id
+    from weightkit.convert import convert
+    from weightkit.convert.losses import LOSSY, UNSAFE
+    from weightkit.convert.running import How
+    from weightkit.convert.wishes import Wish, parse_dtype_rule
+    from weightkit.opening import open_checkpoint
+
+    rules = (parse_dtype_rule(cast),) if cast else ()
+    source = mutant.written()
+    target = source.with_name("made")
+    before = set(os.listdir(mutant.folder))
+    try:
+        wish = Wish(dtypes=rules, accepted=frozenset([LOSSY, UNSAFE]), **asked)
+        done = convert(source, target, wish, How(jobs=1))
+        assert set(os.listdir(mutant.folder)) == {*before, target.name}
+        with open_checkpoint(target) as made:
+            assert content_id(made, jobs=1).id == done.content_id
+        assert source.read_bytes() == mutant.content
+    finally:
+        target.unlink(missing_ok=True)
+        assert set(os.listdir(mutant.folder)) == before
+    return f"converted to {asked['format']}"
+
+
 LOOKS: list[tuple[str, int, Callable[[Mutant], str]]] = [
     ("scan", 600, scanned),
     ("scan --explain", 60, explained),
     ("inspect", 300, inspected),
     ("open", 30, opened),
+    ("convert", 60, converted),
     *(
         (f"the command: {words}", share, partial(through_the_command, words=words.split()))
         for words, share in (
@@ -333,6 +378,9 @@ def warm_up(folder: str) -> None:
     """Import what will be needed before imports are watched."""
     for _, _, look in LOOKS:
         hostile.judge(Mutant("a.safetensors", "", b"\2" + bytes(7) + b"{}", folder), look)
+    ordinary = (ROOT / "fixtures/lora/adapter_model.safetensors").read_bytes()
+    for target in TARGETS:
+        conversion(Mutant("b.safetensors", "", ordinary, folder), **target)
 
 
 def fuzz(task: Work, folder: str) -> Report:

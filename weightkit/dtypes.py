@@ -36,6 +36,11 @@ class DType(NamedTuple):
         """Bits per element, block overhead included (``q4_k``: 4.5)."""
         return 8 * self.nbytes / self.items
 
+    @property
+    def castable(self) -> bool:
+        """Whether its elements are numbers, or blocks that stand for such; all others are only moved."""
+        return self.name in _NUMBERS or (self.kind == "quant" and self.nbytes > 0)
+
     def nbytes_of(self, elements: int) -> int:
         """Bytes that ``elements`` contiguous elements take, rounded up to whole blocks."""
         return -(-elements // self.items) * self.nbytes
@@ -43,6 +48,12 @@ class DType(NamedTuple):
     def __str__(self) -> str:
         return self.name
 
+
+_NUMBERS = frozenset(
+    "f64 f32 f16 bf16 f8_e4m3 f8_e5m2 f8_e4m3fnuz f8_e5m2fnuz f8_e8m0 c32 c64 c128 "
+    "bool i8 i16 i32 i64 u8 u16 u32 u64".split()
+)
+"""Not those of less than 8 bits, nor torch's quantized ones: they mean something by scales elsewhere."""
 
 _PLAIN = [
     #      name           kind     items bytes safetensors     ggml  torch               storage          numpy

@@ -35,3 +35,9 @@ class Layout:
     slots: tuple[Slot, ...]
     literals: Literals
     checksums: bool = False
+
+
+def unheld(kind: str, what: str, castable: bool, other: str = "leave it out") -> str:
+    """That a kind of file has no such type, and what can be done: ``other``, or a cast where there is one."""
+    cast = "cast it with --dtype, or " if castable else ""
+    return f"{kind} has no {what}; {cast}{other}"

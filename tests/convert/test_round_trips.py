@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,15 +22,16 @@ import weightkit
 from weightkit.analyses.digests import content_id
 from weightkit.convert import convert, plan
 from weightkit.convert.running import How, run
-from weightkit.convert.wishes import Wish
+from weightkit.convert.wishes import Wish, parse_dtype_rule
 from weightkit.dtypes import TORCH
-from weightkit.errors import PlanError
+from weightkit.errors import FormatError, PlanError
 
 StateDict = dict[str, torch.Tensor]
 RAW = Wish(as_bytes=True)
 HELD = [getattr(torch, row.torch) for row in TORCH.values() if row.safetensors]
 """Types of torch that safetensors has too."""
 W = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+FIXTURES = Path(__file__).resolve().parent.parent.parent / "fixtures"
 
 
 def saved(tensors: Any, path: Path, **options: Any) -> Path:
@@ -278,3 +280,53 @@ def test_one_plan_twice(tmp_path: Path) -> None:
         first = target.read_bytes()
         run(made, checkpoint, How(force=True))
     assert target.read_bytes() == first
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt", "npz"])
+def test_a_tensor_without_a_name(suffix: str, tmp_path: Path) -> None:
+    source = saved({"": W, "tensor": W + 1}, tmp_path / "a.pt")
+    done = convert(source, tmp_path / f"b.{suffix}")
+    assert done.content_id == identity(source)
+    convert(tmp_path / f"b.{suffix}", tmp_path / "c.pt")
+    assert same(loaded(tmp_path / "c.pt"), {"": W, "tensor": W + 1})
+
+
+@pytest.mark.parametrize("target", ["b.pt", "b.npz"])
+def test_types_that_are_never_cast_get_no_advice_to_cast_them(target: str, tmp_path: Path) -> None:
+    path = FIXTURES / "dtypes.safetensors"
+    with pytest.raises(PlanError, match="no plain f6_e3m2; leave it out") as caught:
+        convert(path, tmp_path / target, Wish(as_bytes=target == "b.npz"))
+    assert caught.value.tensor == "f6_e3m2"
+    with pytest.raises(PlanError, match="keep it with --dtype NAME=f6_e3m2"):
+        convert(path, tmp_path / "b.safetensors", Wish(dtypes=(parse_dtype_rule("f16"),)))
+
+
+def test_a_stream_that_ends_too_soon_is_said_with_its_place(tmp_path: Path) -> None:
+    source = tmp_path / "a.npz"
+    np.savez_compressed(source, w=np.arange(1000, dtype="<f4"))
+    with zipfile.ZipFile(source) as archive:
+        held = archive.read("w.npy")
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w.npy", held[:-9])
+    content = bytearray(source.read_bytes())
+    for signature, place in ((b"PK\3\4", 22), (b"PK\1\2", 24)):  # the size, as it would be
+        at = content.index(signature) + place
+        content[at : at + 4] = len(held).to_bytes(4, "little")
+    source.write_bytes(content)
+    with pytest.raises(FormatError, match="the stream ends 9 before") as caught:
+        convert(source, tmp_path / "b.safetensors", Wish(accepted=frozenset(["--allow-lossy"])))
+    assert (caught.value.tensor, caught.value.offset) == ("w", 30 + len("w.npy"))
+
+
+@pytest.mark.parametrize("shape", [(0, 1 << 60, 1 << 60), (1 << 63, 0), (0, *[1] * 64)], ids=str)
+@pytest.mark.parametrize("target", ["b.pt", "b.npz"])
+def test_shapes_that_nobody_can_load(target: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Without elements they are in order in a safetensors file; numpy and torch count in 64 bits."""
+    entry = {"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}
+    header = json.dumps(entry).encode()
+    source = tmp_path / "a.safetensors"
+    source.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(PlanError, match=r"has no (array|tensor) of the shape") as caught:
+        convert(source, tmp_path / target)
+    assert (caught.value.code, caught.value.tensor) == ("WK660", "w")
+    assert not (tmp_path / target).exists()

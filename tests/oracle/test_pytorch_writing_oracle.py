@@ -217,7 +217,7 @@ def test_every_type_that_torch_saves_is_held() -> None:
 def test_types_that_torch_does_not_save() -> None:
     for row in SHELLS:
         assert not holds(row)
-        with pytest.raises(PlanError, match=f"torch has no plain {row.name}; cast it") as caught:
+        with pytest.raises(PlanError, match=f"torch has no plain {row.name}; leave it") as caught:
             layout([TensorInfo("w", row, (2,), Extent(0, 0, 2))], {})
         assert (caught.value.code, caught.value.tensor) == ("WK660", "w")
         if row.kind != "qint":

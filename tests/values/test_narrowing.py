@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from weightkit.dtypes import DTYPES
+from weightkit.values import narrowing
 from weightkit.values.narrowing import (
     COMPONENTS,
     FLOATS,
@@ -166,3 +167,10 @@ def test_counts_add_up() -> None:
 def test_planning_needs_no_numpy() -> None:
     code = "import sys, weightkit.values.narrowing; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_castable_types_are_those_with_a_range() -> None:
+    """Blocks of ggml are read as floats."""
+    ranged = {*narrowing.FLOATS, *narrowing.INTEGERS, *narrowing.COMPONENTS}
+    blocks = {row.name for row in DTYPES.values() if row.kind == "quant" and row.nbytes}
+    assert {row.name for row in DTYPES.values() if row.castable} == ranged | blocks

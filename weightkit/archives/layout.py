@@ -64,13 +64,15 @@ class Layout:
         """Where each member's bytes begin, None where it has no local header.
 
         ``limit`` is where the directory starts. What a local header says otherwise than the
-        directory is noted, and with ``gaps`` so are bytes that belong to no member.
+        directory is noted, and so is a member that the file is too short for (WK001), and with
+        ``gaps`` bytes that belong to no member.
         """
         found: list[int | None] = [None] * len(rows)
         order = sorted(range(len(rows)), key=[row.header for row in rows].__getitem__)
         span = rows[order[-1]].header - rows[order[0]].header if rows else 0
         step = WINDOW if span < NEAR * len(rows) else 512
         unpack, describe = HEADER.unpack_from, DESCRIPTOR.pack
+        size_of_file = self.source.size
         window, start, end, after = b"", 0, 0, b""
         previous: Row | None = None
         for index in order:
@@ -105,6 +107,8 @@ class Layout:
             ):
                 self._between(previous, row, end, header)
             data += csize
+            if data > size_of_file:
+                self._cut(row, data - csize)
             if data > end or not gaps:
                 end = data
             after = b""
@@ -121,6 +125,12 @@ class Layout:
     def _missing(self, row: Row) -> None:
         message = f"{row.name!r}: no local header at {row.header}, where the directory puts it"
         self.faults.add("WK408", message, row.record, subject=row.name)
+
+    def _cut(self, row: Row, data: int) -> None:
+        left = max(0, self.source.size - data)
+        message = f"{row.name!r}: {row.csize} bytes announced, but {left} remain"
+        place = min(data, self.source.size)
+        self.faults.add("WK001", message, place, subject=row.name)
 
     def _compare(self, row: Row, local: tuple[Any, ...]) -> None:
         """Say what the local header has otherwise than the directory, if it has."""

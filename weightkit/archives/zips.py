@@ -156,15 +156,12 @@ class Zip:
     def reader(self, member: ZipMember, budget: Budget) -> Reader:
         """The bytes of ``member``, inflated into memory where they are compressed.
 
-        Bytes that are cut off (WK001), a stream that is broken or not of the length or CRC
-        announced (WK419, WK420), one that passes the budget (WK002): each gives what there is, and
-        a fault. Raises FormatError WK408 without a local header, and UnsupportedError WK415 for a
+        Bytes that are cut off, a stream that is broken or not of the length or CRC announced
+        (WK419, WK420), one that passes the budget (WK002): each gives what there is, and a fault
+        (of what is cut off read_zip said so, WK001). Raises FormatError WK408 without a local header, and UnsupportedError WK415 for a
         compression method that is not read.
         """
         window = self._stored(member)
-        if window.size < member.csize:
-            message = f"{member.csize} bytes announced, but {window.size} remain"
-            self._fault("WK001", message, member, window.start)
         if member.method == 0:
             return window
         result = inflate(window, member.method, member.size, budget)

@@ -150,6 +150,8 @@ def _becomes(info: TensorInfo, wish: Wish) -> _Became:
         verdict = fit(own, dtype)
         if verdict.verdict == REFUSED:
             message = f"{own.name} cannot be cast to {dtype.name}: {verdict.words}"
+            if not own.castable:
+                message += f"; keep it with --dtype NAME={own.name}"
             raise PlanError(message, code="WK671", tensor=info.name)
         nbytes = dtype.nbytes_of(prod(form.shape))
     return dtype, form.shape, _way(info, cast), nbytes

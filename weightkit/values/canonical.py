@@ -100,7 +100,7 @@ def pieces(info: TensorInfo, source: Reader, held: Held | None = None) -> Iterat
     elif held is not None:
         found = held.forward(info.data.within, form.nbytes)
     else:
-        found = window(decoded(source, info), info.data.within, form.nbytes, source)
+        found = window(decoded(source, info), info, form.nbytes, source)
     turned = found if turn is None else map(turn, found)
     return _masked(turned, info) if info.numel % info.dtype.items else turned
 

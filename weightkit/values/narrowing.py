@@ -132,12 +132,11 @@ def range_of(dtype: DType) -> Range:
 
 def _refusal(source: DType, target: DType) -> str:
     """Why there is no such cast; empty if there is."""
-    known = {*FLOATS, *INTEGERS, *COMPONENTS}
-    if source.name not in known and (source.kind != "quant" or not source.nbytes):
+    if not source.castable:
         return f"{source.name} is only moved, never cast"
     if target.kind == "quant":
         return f"{target.name} is made by quantizing, not by a cast"
-    if target.name not in known:
+    if not target.castable:
         return f"nothing is cast to {target.name}"
     if "complex" in (source.kind, target.kind) and source.kind != target.kind:
         return "complex numbers are only cast to complex numbers"

@@ -32,9 +32,11 @@ def decoded(source: Reader, info: TensorInfo) -> Iterator[bytes]:
     return decode(source, extent)
 
 
-def window(stream: Iterator[bytes], start: int, nbytes: int, source: Reader) -> Iterator[bytes]:
-    """Bytes ``[start, start + nbytes)`` of a stream; raises FormatError WK001 if it ends before."""
-    left = nbytes
+def window(
+    stream: Iterator[bytes], info: TensorInfo, nbytes: int, source: Reader
+) -> Iterator[bytes]:
+    """``nbytes`` bytes of a stream, from where ``info`` begins; raises FormatError WK001 if it ends before."""
+    start, left = info.data.within, nbytes
     for piece in stream if left else ():
         if start >= len(piece):
             start -= len(piece)
@@ -46,7 +48,8 @@ def window(stream: Iterator[bytes], start: int, nbytes: int, source: Reader) -> 
         if not left:
             return
     if left:
-        raise source.error("WK001", f"{nbytes} bytes wanted, but the stream ends {left} before")
+        message = f"{nbytes} bytes wanted, but the stream ends {left} before"
+        raise source.error("WK001", message, info.data.offset, info.name)
 
 
 class Held(Protocol):
@@ -67,15 +70,17 @@ class Held(Protocol):
 class Spool:
     """The decoded bytes of a stream in a temporary file."""
 
-    def __init__(self, source: Reader, fd: int, size: int) -> None:
+    def __init__(self, source: Reader, begin: int, fd: int, size: int) -> None:
         self.source = source
+        self.begin = begin
+        """Where the stream is in the source."""
         self.fd = fd
         self.size = size
 
     def pread(self, offset: int, nbytes: int) -> bytes:
         if offset + nbytes > self.size:
             message = f"{nbytes} bytes wanted, but the stream ends at {self.size}"
-            raise self.source.error("WK001", message)
+            raise self.source.error("WK001", message, self.begin)
         with os_errors("temporary file"):
             return os.pread(self.fd, nbytes, offset)
 
@@ -109,7 +114,7 @@ def spooled(source: Reader, info: TensorInfo, nbytes: int | None = None) -> Iter
                 break
         with os_errors("temporary file"):
             file.flush()
-        yield Spool(source, file.fileno(), size)
+        yield Spool(source, info.data.offset, file.fileno(), size)
 
 
 # Decoders

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 
 from weightkit.archives.names import escapes
 from weightkit.archives.notes import DTYPES as RECORDED
@@ -19,8 +20,8 @@ from weightkit.archives.notes import NAME, written
 from weightkit.archives.writing import FULL_COUNT, ZIPFILE, Archive, Member
 from weightkit.dtypes import DTYPES, DType
 from weightkit.errors import PlanError
-from weightkit.formats.numpy.header import MAGIC
-from weightkit.layouts import Layout, Slot
+from weightkit.formats.numpy.header import MAGIC, MAX_DIMENSIONS
+from weightkit.layouts import Layout, Slot, unheld
 from weightkit.tensors import Extent, TensorInfo
 from weightkit.text import is_text
 
@@ -44,6 +45,8 @@ VOIDS = "bf16 f8_e4m3 f8_e5m2 f8_e4m3fnuz f8_e5m2fnuz f8_e8m0 f4_x2 c32".split()
 """Types that go as raw bytes."""
 _BYTES = re.compile(r"[SV]\d+")
 _WIDE = re.compile(r"(?:U\d+|[mM]8\[\w+\])")
+MAX_NBYTES = (1 << 63) - 1
+"""Of an array whose dimensions without elements had one."""
 ALIGNMENT = 64
 GROWTH = 21
 """Digits that numpy leaves room for, so that the first dimension can grow in place."""
@@ -69,6 +72,8 @@ def layout(
     through all members finds arrays only.
     """
     plain = [_plain(tensor, as_bytes) for tensor in tensors]
+    for tensor in plain:
+        _check_shape(tensor)
     members = [Member(f"{tensor.name}.npy", _header(tensor), tensor.nbytes) for tensor in plain]
     notes = dict(metadata)
     recorded = {t.name: t.dtype.name for t in plain if holds_as_bytes(t.dtype)}
@@ -97,7 +102,7 @@ def _plain(tensor: TensorInfo, as_bytes: bool) -> TensorInfo:
     if tensor.parts or not (holds(dtype) or (as_bytes and holds_as_bytes(dtype))):
         what = tensor.layout if tensor.parts else dtype.name
         other = "keep its bytes with --as-bytes" if holds_as_bytes(dtype) else "leave it out"
-        message = f"numpy has no plain {what}; cast it with --dtype, or {other}"
+        message = unheld("numpy", f"plain {what}", dtype.castable, other)
         raise PlanError(message, code="WK660", tensor=tensor.name)
     if dtype.name != "f4":
         return tensor
@@ -106,6 +111,14 @@ def _plain(tensor: TensorInfo, as_bytes: bool) -> TensorInfo:
         raise PlanError(message, code="WK660", tensor=tensor.name)
     shape = (*tensor.shape[:-1], tensor.shape[-1] // 2)
     return tensor._replace(dtype=DTYPES["f4_x2"], shape=shape)
+
+
+def _check_shape(tensor: TensorInfo) -> None:
+    """Raise PlanError WK660 for a shape that numpy has no array of, not even of one without elements."""
+    room = prod(max(size, 1) for size in tensor.shape) * max(tensor.dtype.nbytes, 1)
+    if len(tensor.shape) > MAX_DIMENSIONS or room > MAX_NBYTES:
+        message = f"numpy has no array of the shape {[*tensor.shape]}; leave it out"
+        raise PlanError(message, code="WK660", tensor=tensor.name)
 
 
 def _check_names(names: Sequence[str], members: set[str]) -> None:

@@ -337,7 +337,9 @@ def _named(
 ) -> Iterator[TensorInfo]:
     seen: set[str] = set()
     for path, info in tensors:
-        name = (".".join(path[cut:]) if cut else info.name) if len(path) > cut else "tensor"
+        name = ".".join(path[cut:]) if cut else info.name
+        if not path:
+            name = "tensor"  # nothing but it was saved
         if Unkept in map(type, path):
             faults.add("WK326", f"a name that is too long: {name}", start, tensor=name)
         if name in seen:

@@ -18,7 +18,7 @@ from weightkit.archives.writing import TORCH, Archive, Member
 from weightkit.dtypes import DTYPES, DType
 from weightkit.errors import PlanError
 from weightkit.formats.pytorch.pickling import View, contiguous, state_dict
-from weightkit.layouts import Layout, Slot
+from weightkit.layouts import Layout, Slot, unheld
 from weightkit.tensors import TensorInfo
 
 ROOT = "archive"
@@ -31,6 +31,12 @@ UNTYPED = (
 _HELD = frozenset(DTYPES[name] for name in UNTYPED) | {
     row for row in DTYPES.values() if row.storage and row.kind != "qint"
 }
+
+
+MAX_DIMENSIONS = 64
+"""What most of torch's operators take, and numpy."""
+MAX_SIZE = (1 << 63) - 1
+"""Of a dimension or stride, which torch counts in 64 bits."""
 
 
 def holds(dtype: DType) -> bool:
@@ -80,7 +86,11 @@ def _plain(tensor: TensorInfo) -> TensorInfo:
     """``tensor`` as torch counts its elements."""
     if tensor.parts or not holds(tensor.dtype):
         what = tensor.layout if tensor.parts else tensor.dtype.name
-        message = f"torch has no plain {what}; cast it with --dtype, or leave it out"
+        message = unheld("torch", f"plain {what}", tensor.dtype.castable)
+        raise PlanError(message, code="WK660", tensor=tensor.name)
+    largest = max((*tensor.shape, *contiguous(tensor.shape)), default=0)
+    if largest > MAX_SIZE or len(tensor.shape) > MAX_DIMENSIONS:
+        message = f"torch has no tensor of the shape {[*tensor.shape]}; leave it out"
         raise PlanError(message, code="WK660", tensor=tensor.name)
     if tensor.dtype.name != "f4":
         return tensor

@@ -15,7 +15,7 @@ from json.encoder import encode_basestring
 
 from weightkit.dtypes import SAFETENSORS, DType
 from weightkit.errors import PlanError
-from weightkit.layouts import Layout, Slot
+from weightkit.layouts import Layout, Slot, unheld
 from weightkit.tensors import TensorInfo
 from weightkit.text import is_text
 
@@ -58,7 +58,7 @@ def holds(dtype: DType) -> bool:
 def _check(tensor: TensorInfo) -> None:
     name, dtype = tensor.name, tensor.dtype
     if not dtype.safetensors:
-        message = f"safetensors has no {dtype.name}; cast it with --dtype, or leave it out"
+        message = unheld("safetensors", dtype.name, dtype.castable)
         raise PlanError(message, code="WK660", tensor=name)
     if name == RESERVED:
         message = f"safetensors keeps the name {RESERVED} for itself; --rename it"
