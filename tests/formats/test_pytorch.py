@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from weightkit.errors import FormatError
-from weightkit.formats.pytorch import streams
+from weightkit.formats.pytorch import objects, streams
 from weightkit.opening import open_checkpoint
 from weightkit.opening.examining import examine
 from weightkit.source import Buffer
@@ -195,6 +196,56 @@ def test_a_laugh_of_shared_tensors_is_too_many() -> None:
     content = archive(laugh(tensor(storage())), {"0": FLOATS})
     codes = faults(content)
     assert "WK326" in codes
+
+
+def long_names(leaf: bytes, count: int) -> bytes:
+    """``leaf`` many times in a list, below fifty dicts that share one long key."""
+    key = text("k" * 60_000)
+    opened = b"}" + key + b"q\x00" + b"}h\x00" * 49
+    return b"\x80\x02" + opened + b"](" + leaf + b"q\x01" + b"h\x01" * count + b"e" + b"s" * 50
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [b"K\x01", b"}X\x01\x00\x00\x00aK\x01s", tensor(storage()), tensor(storage(), size=(9,))],
+    ids=["number", "dict", "tensor", "broken tensor"],
+)
+def test_a_long_key_in_the_names_of_many(leaf: bytes) -> None:
+    """A file of a hundred kilobytes, whose names would take gigabytes."""
+    content = archive(long_names(leaf, 20_000) + b".", {"0": FLOATS})
+    tracemalloc.start()
+    assert "WK326" in faults(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 << 20
+
+
+def test_long_names_of_nested_modules() -> None:
+    module = b"cfrog\nModule\n)\x81}" + text("_modules") + b"}" + text("k" * 60_000)
+    many = b"\x80\x02" + module * 60 + b"N" + b"ssb" * 60 + b"."
+    assert faults(many, "m.pkl") == ["WK326"]
+
+
+def test_one_tensor_under_a_million_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "MAX_TENSORS", 1_000)
+    for count, codes in [(999, []), (1_000, ["WK326"])]:
+        many = b"\x80\x02](" + tensor(storage()) + b"q\x01" + b"h\x01" * count + b"e."
+        assert faults(archive(many, {"0": FLOATS})) == codes
+
+
+def test_values_beyond_those_that_are_kept_take_no_time_for_their_names() -> None:
+    many = b"\x80\x02](" + b"K\x01" * 1_000_000 + b"e."
+    assert faults(archive(many, {})) == []
+
+
+def test_sets_are_in_the_order_of_the_file() -> None:
+    """And which of them is the main one depends on nothing but the file."""
+    keys = ["params_ema", "ema", "averaged_model", "model_ema", "ema_net", "shadow_params"]
+    for order in (keys, keys[::-1]):
+        held = {key: b"}" + text("w") + tensor(storage()) + b"s" for key in order}
+        found = examine(Buffer(archive(state_dict(**held), {"0": FLOATS}), "m.pt"))
+        assert found.index is not None
+        assert [item.key for item in found.index.sets] == order
 
 
 # The legacy stream

@@ -7,7 +7,7 @@ loop, and gives each tensor the path to it; ``divide`` sorts the paths into sets
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from weightkit.formats.pytorch.arrays import scalar_of
@@ -28,6 +28,12 @@ MAX_BITS = 4_000
 """Of an integer: longer ones have more digits than Python turns into text."""
 MAX_UNKEPT = 9
 """Names that are kept of values that are not."""
+MAX_TENSORS = 1_000_000
+"""A file of a few megabytes can name one tensor many million times."""
+MAX_NAMES = 32 << 20
+"""Characters of all names together: a long key that the file holds once may be a part of very many."""
+MAX_PART = 1 << 16
+"""Characters of the part of a path that grows by dots, as long as the longest key."""
 
 WRAPPERS = (
     "state_dict",
@@ -75,6 +81,7 @@ _OPTIMIZER = {
     "scheduler",
     "scheduler_state_dict",
 }
+_LONGEST = max(map(len, _EMA | _OPTIMIZER))
 
 Path = tuple[str, ...]
 _new = tuple.__new__
@@ -122,6 +129,10 @@ def collect(
     return Collected(walk.found, walk.values, program.start, walk.of_module, states, unkept)
 
 
+class _TooMuch(Exception):
+    """There is more than is kept; says of what."""
+
+
 class _Walk:
     def __init__(
         self, tensors: Tensors, faults: Faults, roles: dict[tuple[str, str], str], start: int
@@ -133,6 +144,7 @@ class _Walk:
         self.found: list[tuple[Path, TensorInfo]] = []
         self.values: dict[str, Any] = {}
         self.room = MAX_TEXT
+        self.letters = MAX_NAMES
         self.states: dict[str, None] = {}
         self.unkept: list[str] = []
         self.of_module = False
@@ -141,6 +153,13 @@ class _Walk:
         identities: objects may contain themselves (a node that knows its parent), or one another a billion times."""
 
     def run(self, root: Any, visits: int) -> None:
+        """Visit what can be reached from ``root``, so many objects at most."""
+        try:
+            self.walk(root, visits)
+        except _TooMuch as error:
+            self.faults.add("WK326", f"more than {error}", self.start)
+
+    def walk(self, root: Any, visits: int) -> None:
         left = visits
         inside: list[tuple[Any, int]] = []
         """What the walk is inside of, each with the tensors found before it."""
@@ -156,7 +175,7 @@ class _Walk:
                 if id(node) in self.barren and self.is_known(place):
                     continue
                 if len(path) > MAX_DEPTH:
-                    name = ".".join(path[:8])
+                    name = self.name(path[:8])
                     message = f"nested deeper than {MAX_DEPTH} below {name!r}"
                     self.faults.add("WK326", message, self.start)
                     continue
@@ -174,6 +193,14 @@ class _Walk:
                     node, before = inside.pop()
                     if len(self.found) > before:
                         self.barren.pop(id(node), None)
+
+    def name(self, path: Path) -> str:
+        """A path as a name. Raises _TooMuch where all names together are too long."""
+        name = ".".join(path)
+        self.letters -= len(name)
+        if self.letters < 0:
+            raise _TooMuch(f"{MAX_NAMES} characters of names")
+        return name
 
     def visit(self, place: _Place) -> Iterator[_Place] | None:
         """Note what stands at ``place``; gives what to visit below it."""
@@ -198,7 +225,7 @@ class _Walk:
             info = self.tensors.rebuild(call)
         except Malformed as error:
             code = _CODES.get(type(error), "WK323")
-            name = ".".join(place.path)
+            name = self.name(place.path)
             self.faults.add(code, str(error), call.offset, tensor=name, opcode=call.opcode)
             return None
         if info is not None:
@@ -240,9 +267,11 @@ class _Walk:
 
     def keep(self, place: _Place, info: TensorInfo) -> None:
         """Note a tensor, under its whole path, which is its name where no part of it is cut off."""
+        if len(self.found) == MAX_TENSORS:
+            raise _TooMuch(f"{MAX_TENSORS} tensors")
         if place.role:
             info = info._replace(role=place.role)
-        self.found.append((place.path, _new(TensorInfo, (".".join(place.path), *info[1:]))))
+        self.found.append((place.path, _new(TensorInfo, (self.name(place.path), *info[1:]))))
 
     def is_known(self, place: _Place) -> bool:
         """Whether all is noted of an object that was met before, at another place."""
@@ -250,17 +279,24 @@ class _Walk:
         if first and first[0] in self.states and place.path[0] not in self.states:
             return False  # of an optimizer's no value was kept
         if first:
-            self.value(place, f"(the same as {'.'.join(first)})")
+            same = "" if self.is_full() else f"(the same as {self.name(first)})"
+            self.value(place, same)
         return True
+
+    def is_full(self) -> bool:
+        """Whether no further value is kept or named."""
+        return len(self.values) == MAX_VALUES and len(self.unkept) == MAX_UNKEPT
 
     def value(self, place: _Place, node: Any) -> None:
         """Keep a hyper-parameter; what modules and optimizers are set to is not the checkpoint's."""
         if place.module or not place.path:
             return
-        if place.path[0].lower() in _OPTIMIZER:
+        if _kind(place.path[0]) == "optimizer":
             self.states[place.path[0]] = None
             return
-        name = ".".join(place.path)
+        if self.is_full():
+            return
+        name = self.name(place.path)
         plain = _plain(node)
         size = len(plain) if isinstance(plain, str) else 0
         if plain is _NOT_KEPT or name in self.values or len(self.values) == MAX_VALUES:
@@ -290,7 +326,7 @@ def _below(place: _Place, name: str, node: Any, role: str = "", *, module: bool 
     if (place.module or module) and place.path and place.module:
         path = (*place.path[:-1], f"{place.path[-1]}.{name}")
         # A module's depth hides in one part; count its dots so that nesting stays bounded.
-        if path[-1].count(".") > MAX_DEPTH:
+        if len(path[-1]) > MAX_PART or path[-1].count(".") > MAX_DEPTH:
             path = (*path, *[""] * MAX_DEPTH)
     else:
         path = (*place.path, name)
@@ -363,7 +399,7 @@ def _sets(tensors: list[tuple[Path, TensorInfo]], depth: int = 0) -> list[_Set]:
     prefix = ".".join(tensors[0][0][:depth])
     wrapper = _wrapper(groups)
     kinds = {key: "model" if key == wrapper else _kind(key) for key in groups}
-    apart = {key for key, kind in kinds.items() if kind != "other"}
+    apart = {key: None for key, kind in kinds.items() if kind != "other"}
     if set(groups) == {"state", "param_groups"} or (not prefix and set(groups) == {"state"}):
         return [(prefix, "optimizer", depth, tensors)]
     rest = [entry for key, group in groups.items() if key not in apart for entry in group]
@@ -372,9 +408,10 @@ def _sets(tensors: list[tuple[Path, TensorInfo]], depth: int = 0) -> list[_Set]:
         sets.extend(_sets(groups[wrapper], depth + 1))
     elif rest:
         sets.append((prefix, "model", depth, rest))
-    for key in apart - {wrapper}:
-        name = f"{prefix}.{key}" if prefix else key
-        sets.append((name, kinds[key], depth + 1, groups[key]))
+    for key in apart:  # in the order of the file
+        if key != wrapper:
+            name = f"{prefix}.{key}" if prefix else key
+            sets.append((name, kinds[key], depth + 1, groups[key]))
     if wrapper is not None:
         sets.extend(_others(prefix, depth, groups, apart))
     return sets
@@ -388,12 +425,12 @@ def _wrapper(groups: dict[str, list[tuple[Path, TensorInfo]]]) -> str | None:
 
 
 def _kind(key: str) -> str:
-    name = key.lower()
+    name = key.lower() if len(key) <= _LONGEST else ""
     return "ema" if name in _EMA else "optimizer" if name in _OPTIMIZER else "other"
 
 
 def _others(
-    prefix: str, depth: int, groups: dict[str, list[tuple[Path, TensorInfo]]], apart: set[str]
+    prefix: str, depth: int, groups: dict[str, list[tuple[Path, TensorInfo]]], apart: Container[str]
 ) -> Iterator[_Set]:
     """Beside a wrapped model, every other key with tensors is a set of its own."""
     for key, group in groups.items():
