@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -959,6 +960,29 @@ def test_npz_has_numpys_own_types_only(tmp_path: Path) -> None:
         assert held["b"].tolist() == [1.0, 1.0]
     convert(source, target, Wish(as_bytes=True), How(force=True))
     assert identity(target) == identity(source)
+
+
+@pytest.mark.parametrize("target", ["out.safetensors", "out.pt", "out.npz"])
+def test_what_an_npz_holds_beside_arrays_is_kept_by_no_sidecar(tmp_path: Path, target: str) -> None:
+    source = tmp_path / "model.npz"
+    np.savez(source, w=np.ones(3), o=np.array([None, 1], dtype=object))
+    with zipfile.ZipFile(source, "a") as archive:
+        archive.writestr("readme.txt", "read me")
+    with pytest.raises(PlanError, match="keeps: o.npy, readme.txt; accept with --drop") as caught:
+        convert(source, tmp_path / target, SIDECAR)
+    assert caught.value.code == "WK655"
+    done = convert(source, tmp_path / target, LOSSY)
+    assert [item.code for item in done.plan.losses] == ["WK655"]
+
+
+def test_how_an_npy_was_stored_is_not_said_of_the_target(tmp_path: Path) -> None:
+    """It would be wrong: the target's rows come first, and its type is another."""
+    np.save(tmp_path / "model.npy", np.asfortranarray(np.arange(6.0).reshape(2, 3)))
+    wish = Wish(dtypes=(parse_dtype_rule("f16"),), sidecar=".")
+    done = convert(tmp_path / "model.npy", tmp_path / "out.safetensors", wish)
+    assert done.plan.sidecar is None
+    with safetensors.safe_open(tmp_path / "out.safetensors", "np") as opened:
+        assert opened.metadata() == {"format": "pt"}
 
 
 def test_npz_holds_ties_under_each_name(tmp_path: Path) -> None:

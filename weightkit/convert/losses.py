@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -15,7 +15,7 @@ from weightkit.findings import Finding
 from weightkit.opening import Checkpoint
 from weightkit.plans import CAST, DENSE, Step
 from weightkit.rules import Faults, finding
-from weightkit.tensors import TensorInfo
+from weightkit.tensors import FileIndex, TensorInfo
 from weightkit.text import safe_text
 from weightkit.values import canonical
 from weightkit.values.narrowing import NARROWING, fit
@@ -117,11 +117,12 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
             more = " and more" if len(file.unkept) > SHOWN else ""
             names = ", ".join(file.unkept[:SHOWN]) + more
             faults.add("WK655", f"values that not even a sidecar keeps: {names}")
-        if file.format == "pytorch" and file.metadata:
-            faults.add("WK641", f"values that are no tensors: {_names(file.metadata)}")
+        said = values_of(file)
+        if file.format == "pytorch" and said:
+            faults.add("WK641", f"values that are no tensors: {_names(said)}")
         if file.of_module:
             faults.add("WK642", "a whole object, of which only the tensors are converted")
-        lost = [*lost_metadata(file.format, file.metadata, target)]
+        lost = [*lost_metadata(file.format, said, target)]
         lost += file.notes if not target.metadata else ()
         if lost:
             faults.add("WK643", f"metadata without a place: {_names(lost)}")
@@ -134,6 +135,11 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
             what = f"a {step.info.layout} tensor is written as plain {step.dtype.name}"
             faults.add("WK644", what, tensor=step.info.name)
     yield from faults.all()
+
+
+def values_of(file: FileIndex) -> Mapping[str, Any]:
+    """What a file says beside its tensors. What the room of NumPy notes is about the stored bytes."""
+    return {} if file.format == "numpy" else file.metadata
 
 
 def texts_of(checkpoint: Checkpoint) -> tuple[dict[str, str], list[str]]:

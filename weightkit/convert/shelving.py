@@ -124,8 +124,9 @@ def metadata_of(checkpoint: Checkpoint, wish: Wish, target: Target) -> dict[str,
         for key in [key for key, value in kept.items() if value in names and key != "format"]:
             del kept[key]  # a tied name, as the official library records it
     elif kind != "pytorch":
-        lost = {*lossy.lost_metadata(kind, first.metadata, target)}
-        for key, value in first.metadata.items():
+        said = lossy.values_of(first)
+        lost = {*lossy.lost_metadata(kind, said, target)}
+        for key, value in said.items():
             if key not in lost:
                 kept[f"{kind}.{key}"] = value if isinstance(value, str) else json.dumps(value)
     if target.name == "npz" and kept.get("format") == "pt":

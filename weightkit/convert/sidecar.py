@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Any
 
+from weightkit.convert.losses import values_of
 from weightkit.opening import Checkpoint
 from weightkit.source import Source
 from weightkit.tensors import ArrayRef, FileIndex
@@ -35,11 +36,11 @@ def sidecar_text(parts: Iterable[Checkpoint]) -> str:
         {
             "path": os.path.basename(file.path),
             "format": file.format,
-            "values": _plain(file.metadata, file, part.sources[number]),
+            "values": _plain(values_of(file), file, part.sources[number]),
         }
         for part in parts
         for number, file in enumerate(part.files)
-        if file.metadata
+        if values_of(file)
     ]
     if not files:
         return ""

@@ -137,8 +137,8 @@ RULES = [
         "values-not-kept",
         "warning",
         "The source holds values that are no tensors and that not even a sidecar keeps: bytes, texts of "
-        "more than 65,536 bytes, what goes beyond 20,000 values or 4 MiB of text, and values that share "
-        "their path with another.",
+        "more than 65,536 bytes, what goes beyond 20,000 values or 4 MiB of text, values that share "
+        "their path with another, and an .npz's members that are no arrays or arrays of objects.",
         "They would be lost.",
         "Accept with --drop-non-tensors, together with --sidecar for the others; keep the source.",
     ),

@@ -25,6 +25,8 @@ SUFFIXES = (".npy", ".npz")
 UNNAMED = "arr_0"
 """An ``.npy`` file does not name its array; numpy calls one that was given no name so."""
 HEAD = 512
+MAX_UNKEPT = 9
+"""Names that are kept of members that are no plain arrays."""
 
 
 class Array(NamedTuple):
@@ -114,6 +116,7 @@ def examine_npz(source: Reader, archive: Zip, budget: Budget, faults: Faults) ->
         metadata={key: names for key, names in lists.items() if names},
         container="npz",
         notes=kept,
+        unkept=(*found.objects, *found.others)[:MAX_UNKEPT],
     )
     return Examination(index, tuple(found.programs), faults.all())
 
