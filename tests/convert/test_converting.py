@@ -968,7 +968,9 @@ def test_what_an_npz_holds_beside_arrays_is_kept_by_no_sidecar(tmp_path: Path, t
     np.savez(source, w=np.ones(3), o=np.array([None, 1], dtype=object))
     with zipfile.ZipFile(source, "a") as archive:
         archive.writestr("readme.txt", "read me")
-    with pytest.raises(PlanError, match="keeps: o.npy, readme.txt; accept with --drop") as caught:
+    with pytest.raises(
+        PlanError, match=r"keeps: o\.npy, readme\.txt; accept with --drop"
+    ) as caught:
         convert(source, tmp_path / target, SIDECAR)
     assert caught.value.code == "WK655"
     done = convert(source, tmp_path / target, LOSSY)
