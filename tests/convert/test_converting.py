@@ -977,6 +977,49 @@ def test_what_an_npz_holds_beside_arrays_is_kept_by_no_sidecar(tmp_path: Path, t
     assert [item.code for item in done.plan.losses] == ["WK655"]
 
 
+def test_a_tensor_that_is_not_read_is_a_loss(tmp_path: Path) -> None:
+    scales = torch.rand(4) + 0.1
+    packed = torch.quantize_per_channel(torch.randn(4, 5), scales, scales, 0, torch.quint4x2)
+    source = saved(tmp_path, {"w": packed, "b": torch.ones(2)})
+    everything = frozenset(["--drop-non-tensors", "--sidecar", "--materialize"])
+    with pytest.raises(PlanError, match=r"not read: .*; accept with --allow-lossy") as caught:
+        convert(source, tmp_path / "out.safetensors", Wish(accepted=everything))
+    assert (caught.value.code, caught.value.tensor) == ("WK656", "w")
+    done = convert(source, tmp_path / "out.safetensors", LOSSY)
+    assert [item.code for item in done.plan.losses] == ["WK656"]
+
+
+def test_one_of_two_arrays_of_one_name_is_a_loss(tmp_path: Path) -> None:
+    source = tmp_path / "model.npz"
+    np.savez(source, w=np.zeros(2))
+    with zipfile.ZipFile(source, "a") as archive:
+        archive.writestr("w", archive.read("w.npy"))
+    with pytest.raises(PlanError, match="two members are the array 'w'") as caught:
+        convert(source, tmp_path / "out.safetensors")
+    assert caught.value.code == "WK656"
+
+
+def test_the_code_of_a_frozen_torchscript_is_a_loss(tmp_path: Path) -> None:
+    """Its tensors are constants, and no attributes of a module."""
+    source = tmp_path / "frozen.pt"
+    torch.jit.save(torch.jit.freeze(torch.jit.script(torch.nn.Linear(3, 2).eval())), source)
+    with pytest.raises(PlanError, match="only the tensors are converted") as caught:
+        convert(source, tmp_path / "out.safetensors")
+    assert caught.value.code == "WK642"
+
+
+def test_casts_of_what_is_made_plain_are_told(tmp_path: Path) -> None:
+    held = {
+        "w": torch.ones(3),
+        "s": torch.eye(3).to_sparse(),
+        "t": torch.eye(3).double().to_sparse(),
+    }
+    wish = Wish(dtypes=(parse_dtype_rule("f16"),))
+    told = plan(saved(tmp_path, held), tmp_path / "out.safetensors", wish).notes
+    words = [item.message.partition(":")[0] for item in told if item.code == "WK651"]
+    assert words == ["2 tensors narrowed from f32 to f16", "1 tensor narrowed from f64 to f16"]
+
+
 def test_how_an_npy_was_stored_is_not_said_of_the_target(tmp_path: Path) -> None:
     """It would be wrong: the target's rows come first, and its type is another."""
     np.save(tmp_path / "model.npy", np.asfortranarray(np.arange(6.0).reshape(2, 3)))

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*(deprecated|beta state|experim
 Tensors = dict[str, torch.Tensor]
 W = torch.arange(24, dtype=torch.float32).reshape(4, 6)
 WHOLE = torch.arange(10.0)
+CONJ = torch.tensor([[1 + 2j, 3 - 4j, 0j], [-1j, 5, complex("nan")]]).conj()
 LAYER = torch.nn.Linear(3, 2)
 
 
@@ -64,6 +65,22 @@ KINDS: dict[str, Kind] = {
     "bool": Kind({"w": torch.tensor([True, False, True])}),
     "complex64": Kind({"w": torch.tensor([1 + 2j, 3 - 4j])}),
     "conjugate": Kind({"w": torch.tensor([1 + 2j, 3 - 4j]).conj().resolve_conj()}),
+    "conjugated when it is used": Kind(
+        {"w": CONJ, "v": W},
+        code="WK644",
+        wish=MATERIALIZE,
+        wanted={"w": CONJ.resolve_conj(), "v": W},
+        tensor="w",
+        says="conjugated",
+    ),
+    "negated when it is used": Kind(
+        {"w": CONJ.imag, "v": W},
+        code="WK644",
+        wish=MATERIALIZE,
+        wanted={"w": CONJ.imag.resolve_neg(), "v": W},
+        tensor="w",
+        says="negated",
+    ),
     "uint16": Kind({"w": torch.tensor([0, 65535]).to(torch.uint16)}),
     "float8_e4m3fn": Kind({"w": W.to(torch.float8_e4m3fn)}),
     "float8_e8m0fnu": Kind({"w": W.to(torch.float8_e8m0fnu)}),

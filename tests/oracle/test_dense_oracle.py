@@ -118,6 +118,42 @@ def test_rows_that_end_inside_a_byte_are_not_described(tmp_path: Path) -> None:
         assert [finding.code for finding in checkpoint.findings] == ["WK325"]
 
 
+# Views with a flag
+
+COMPLEX = torch.randn(70_001, 3, dtype=torch.complex64)
+FLAGGED = {
+    "conj": COMPLEX.conj(),
+    "conj of 128 bits": COMPLEX.to(torch.complex128).conj(),
+    "conj of 32 bits": COMPLEX[:9].to(torch.complex32).conj(),
+    "conj of a view": COMPLEX.t()[1:].conj(),
+    "neg": COMPLEX.conj().imag,
+    "neg of 64 bits": COMPLEX.to(torch.complex128).conj().imag,
+    "neg of complex numbers": torch._neg_view(COMPLEX),
+    "neg of bf16": torch._neg_view(VALUES.bfloat16()),
+    "neg of f16": torch._neg_view(VALUES.half()),
+    "neg of special numbers": torch._neg_view(torch.tensor([0.0, -0.0, 1e-45, torch.inf])),
+    "scalar": COMPLEX[0, 0].conj(),
+    "empty": COMPLEX[:0].conj(),
+}
+
+
+@pytest.mark.parametrize("save", WRITERS, ids=lambda save: save.__name__)
+@pytest.mark.parametrize("kind", FLAGGED)
+def test_views_that_torch_negates_or_conjugates(kind: str, save: Save, tmp_path: Path) -> None:
+    wanted = FLAGGED[kind].resolve_conj().resolve_neg()
+    same(made_plain(FLAGGED[kind], tmp_path, save), wanted)
+
+
+def test_views_that_are_not_made_plain(tmp_path: Path) -> None:
+    both, integers = torch._neg_view(COMPLEX[:2].conj()), torch._neg_view(ZEROS)
+    torch.save({"both": both, "integers": integers}, tmp_path / "m.pt")
+    with open_checkpoint(tmp_path / "m.pt") as checkpoint:
+        assert [finding.code for finding in checkpoint.findings] == ["WK325"]
+        (info,) = checkpoint
+        with pytest.raises(UnsupportedError, match="a negated tensor of i64"):
+            dense.form_of(info)
+
+
 # Sparse
 
 

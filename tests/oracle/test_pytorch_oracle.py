@@ -280,6 +280,37 @@ def test_subclasses_give_their_parts(tmp_path: Path) -> None:
         assert info.shape == (4, 6)
 
 
+class OfDevice:
+    """Reduced as torch reduces a tensor of a TPU."""
+
+    def __init__(self, held: Any, dtype: torch.dtype, function: str) -> None:
+        self.held, self.dtype = held, dtype
+        self.function = getattr(torch._utils, function)
+
+    def __reduce__(self) -> Any:
+        return self.function, (self.held, self.dtype, "cpu", False)
+
+
+def test_tensors_of_another_device(tmp_path: Path) -> None:
+    array = BASE.numpy()
+    held = {
+        "now": OfDevice(BASE, BASE.dtype, "_rebuild_device_tensor_from_cpu_tensor"),
+        "before": OfDevice(array, BASE.dtype, "_rebuild_device_tensor_from_numpy"),
+        "first": OfDevice(array, BASE.dtype, "_rebuild_xla_tensor"),
+        "cast": OfDevice(array, torch.bfloat16, "_rebuild_device_tensor_from_numpy"),
+    }
+    torch.save(held, tmp_path / "m.pt")
+    loaded = torch.load(tmp_path / "m.pt", weights_only=False)
+    assert loaded["cast"].dtype == torch.bfloat16
+    with open_checkpoint(tmp_path / "m.pt") as checkpoint:
+        assert [info.name for info in checkpoint] == ["now", "before", "first"]
+        for info in checkpoint:
+            assert torch.equal(torch.tensor(checkpoint.read(info)), loaded[info.name])
+        (finding,) = checkpoint.findings
+        assert (finding.code, finding.tensor) == ("WK325", "cast")
+        assert "stored as f32, and loaded as bf16" in finding.message
+
+
 def test_a_bare_storage(tmp_path: Path) -> None:
     torch.save({"u": BASE.untyped_storage()}, tmp_path / "m.pt")
     with open_checkpoint(tmp_path / "m.pt") as checkpoint:

@@ -10,6 +10,7 @@ from typing import Any
 from weightkit.analyses.digests import ALIASES
 from weightkit.convert.targets import Target
 from weightkit.convert.wishes import Wish
+from weightkit.dtypes import DTYPES, DType
 from weightkit.errors import PlanError
 from weightkit.findings import Finding
 from weightkit.opening import Checkpoint
@@ -17,7 +18,7 @@ from weightkit.plans import CAST, DENSE, Step
 from weightkit.rules import Faults, finding
 from weightkit.tensors import FileIndex, TensorInfo
 from weightkit.text import safe_text
-from weightkit.values import canonical
+from weightkit.values import canonical, dense
 from weightkit.values.narrowing import NARROWING, fit
 
 CONSENT = {
@@ -28,9 +29,12 @@ CONSENT = {
     "WK644": ("--materialize",),
     "WK648": ("--allow-unsafe-source",),
     "WK655": ("--drop-non-tensors",),
+    "WK656": (),
     "WK650": (),
 }
 """Code of a loss: the flags that accept it. --allow-lossy accepts each but the unsafe source."""
+UNREAD = ("WK325", "WK507")
+"""Findings of tensors that are in a file, and not among those that are listed."""
 LOSSY, UNSAFE = "--allow-lossy", "--allow-unsafe-source"
 
 SHOWN = 8
@@ -120,12 +124,15 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
         said = values_of(file)
         if file.format == "pytorch" and said:
             faults.add("WK641", f"values that are no tensors: {_names(said)}")
-        if file.of_module:
+        if file.of_module or file.container == "torchscript":
             faults.add("WK642", "a whole object, of which only the tensors are converted")
         lost = [*lost_metadata(file.format, said, target)]
         lost += file.notes if not target.metadata else ()
         if lost:
             faults.add("WK643", f"metadata without a place: {_names(lost)}")
+    for item in checkpoint.findings:
+        if item.code in UNREAD:
+            faults.add("WK656", f"a tensor is not read: {item.message}", tensor=item.tensor)
     _, contradicted = texts_of(checkpoint)
     if contradicted:
         message = f"metadata of which files say different things: {_names(contradicted)}"
@@ -171,7 +178,8 @@ def notes(
 ) -> Iterator[Finding]:
     """What is worth saying, and needs no consent."""
     faults = Faults(checkpoint.path)
-    casts = Counter((step.info.dtype, step.dtype) for step in steps if step.way == CAST)
+    ways = ((_own_dtype(step), step.dtype) for step in steps if step.way in (CAST, DENSE))
+    casts = Counter(way for way in ways if way[0] is not way[1])
     for (source, to), number in casts.items():
         made = fit(source, to)
         if made.verdict == NARROWING:
@@ -180,13 +188,18 @@ def notes(
     holders = Counter(step.info.storage for step in steps)
     views = [step.info for step in steps if step.info.storage and holders[step.info.storage] > 1]
     views = [info for info in views if info.numel]
-    held = {canonical.same_elements(info): info for info in views}
+    held = {(*canonical.same_elements(info), info.layout): info for info in views}
     overlapping = _overlapping(held.values())
     if overlapping:
         faults.add("WK645", f"{overlapping:,} views that overlap are written whole")
     if len(held) < len(views):
         faults.add("WK652", "tied tensors are written under each of their names")
     yield from faults.all()
+
+
+def _own_dtype(step: Step) -> DType:
+    """The type that is cast from: of a quantized tensor f32."""
+    return DTYPES.get(dense.form_of(step.info).dtype, step.info.dtype)
 
 
 def _overlapping(tensors: Iterable[TensorInfo]) -> int:

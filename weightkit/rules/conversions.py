@@ -143,6 +143,14 @@ RULES = [
         "Accept with --drop-non-tensors, together with --sidecar for the others; keep the source.",
     ),
     Rule(
+        "WK656",
+        "tensors-not-read",
+        "warning",
+        "The source holds tensors that are not read (WK325), or one of two arrays of one name (WK507).",
+        "They would be missing in the target.",
+        "Accept with --allow-lossy; keep the source, or save it again with what wrote it.",
+    ),
+    Rule(
         "WK660",
         "type-not-held",
         "danger",

@@ -1,7 +1,7 @@
 """Every tensor as a plain one: torch's sparse ones filled up, its quantized ones multiplied out.
 
-What comes out are canonical bytes in row-major order, equal to torch's ``to_dense()`` and
-``dequantize()``, in memory for a few pieces, however large the tensor is; of a tensor that is plain
+What comes out are canonical bytes in row-major order, equal to torch's ``to_dense()``,
+``dequantize()``, ``resolve_neg()`` and ``resolve_conj()``, in memory for a few pieces, however large the tensor is; of a tensor that is plain
 already its own. NumPy is only imported to make them.
 """
 
@@ -18,6 +18,7 @@ from weightkit.values.canonical import Form
 from weightkit.values.streams import Held
 
 SPARSE = ("sparse_coo", "sparse_csr", "sparse_csc", "sparse_bsr", "sparse_bsc")
+FLAGGED = ("negated", "conjugated")
 SCHEMES = ("per_tensor_affine", "per_channel_affine", "per_channel_affine_float_qparams")
 GROWTH, MODEST = 1000, 1 << 30
 """A tensor may become ``GROWTH`` times as large as what is stored of it, or ``MODEST`` bytes."""
@@ -28,7 +29,7 @@ _NUMBERS = ("float", "int", "uint", "bool", "complex")
 def form_of(info: TensorInfo) -> Form:
     """Type, shape and size of what a tensor becomes.
 
-    Raises UnsupportedError for composite tensors other than sparse and quantized ones, for one of
+    Raises UnsupportedError for composite tensors other than those of torch named above, for one of
     which next to nothing is stored beside what it would fill, and where
     :func:`canonical.form_of` does.
     """
@@ -49,6 +50,12 @@ def _dtype(info: TensorInfo) -> DType:
         if scheme not in SCHEMES:
             raise _unsupported(info, f"{info.dtype.name}, quantized {scheme}")
         return DTYPES["f32"]
+    if info.layout in FLAGGED:
+        from weightkit.values.signs import TURNED
+
+        if info.dtype.name not in TURNED[info.layout]:
+            raise _unsupported(info, f"a {info.layout} tensor of {info.dtype.name}")
+        return info.dtype
     if info.layout not in SPARSE:
         raise _unsupported(info, f"a {info.layout} tensor has no plain form")
     dtype = info.parts[-1].dtype
@@ -73,6 +80,11 @@ def pieces(
         from weightkit.values.quantized import dequantized
 
         return dequantized(info, sources)
+    if info.layout in FLAGGED:
+        from weightkit.values.signs import turned
+
+        (base,) = info.parts
+        return turned(info.layout, info.dtype, canonical.pieces(base, sources[base.data.file]))
     from weightkit.values.sparse import filled
 
     return filled(info, form, sources)

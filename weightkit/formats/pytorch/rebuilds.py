@@ -1,7 +1,7 @@
 """The rows: each function that torch rebuilds a tensor with, and what its arguments say.
 
-Arguments are as in the function's signature; those that say nothing about the bytes (requires_grad,
-hooks, metadata) are left alone.
+Arguments are as in the function's signature; those that say nothing about the values (requires_grad,
+hooks) are left alone.
 
 Source: ``torch/_utils.py`` and ``torch/_tensor.py`` of torch 2.13.
 """
@@ -27,12 +27,27 @@ def torch_dtype(node: Any) -> DType:
 
 
 def _tensor(tensors: Tensors, call: Call) -> TensorInfo:
-    return tensors.strided(*call.args[:4])
+    found = tensors.strided(*call.args[:4])
+    return _flagged(found, call.args[6]) if len(call.args) > 6 else found
+
+
+_FLAGS = {"neg": "negated", "conj": "conjugated"}
+
+
+def _flagged(found: TensorInfo, flags: Any) -> TensorInfo:
+    """A view with flags by which torch negates or conjugates its numbers when they are used."""
+    layouts = [_FLAGS[key] for key, _ in pairs_of(flags) if isinstance(key, str) and key in _FLAGS]
+    if len(layouts) > 1:
+        raise Unread("a view that is negated and conjugated")
+    for layout in layouts:
+        found = found._replace(layout=layout, parts=(found._replace(name="values"),))
+    return found
 
 
 def _tensor_v3(tensors: Tensors, call: Call) -> TensorInfo:
     storage, offset, size, stride = call.args[:4]
-    return tensors.strided(storage, offset, size, stride, torch_dtype(call.args[6]))
+    found = tensors.strided(storage, offset, size, stride, torch_dtype(call.args[6]))
+    return _flagged(found, call.args[7]) if len(call.args) > 7 else found
 
 
 def _parameter(tensors: Tensors, call: Call) -> TensorInfo:
@@ -148,9 +163,13 @@ def _ragged(tensors: Tensors, call: Call) -> TensorInfo:
     return values._replace(name="", layout="nested", parts=parts)
 
 
-def _from_numpy(tensors: Tensors, call: Call) -> TensorInfo:
-    array, dtype = call.args[:2]
-    return tensors.inner(array)._replace(dtype=torch_dtype(dtype))
+def _of_device(tensors: Tensors, call: Call) -> TensorInfo:
+    """A tensor of a TPU or the like, as an array or a tensor; bf16 was once saved as f32."""
+    held, dtype = call.args[:2]
+    found, loaded = tensors.inner(held), torch_dtype(dtype)
+    if found.dtype is not loaded:
+        raise Unread(f"stored as {found.dtype.name}, and loaded as {loaded.name}")
+    return found
 
 
 _TORCH_ROWS: dict[str, Rebuild] = {
@@ -166,7 +185,9 @@ _TORCH_ROWS: dict[str, Rebuild] = {
     "_rebuild_nested_tensor": _nested,
     "_rebuild_meta_tensor_no_storage": _meta,
     "_rebuild_wrapper_subclass": _wrapper_subclass,
-    "_rebuild_device_tensor_from_numpy": _from_numpy,
+    "_rebuild_device_tensor_from_numpy": _of_device,
+    "_rebuild_device_tensor_from_cpu_tensor": _of_device,
+    "_rebuild_xla_tensor": _of_device,
 }
 
 REBUILDS: dict[tuple[str, str], Rebuild] = {
