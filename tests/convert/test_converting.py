@@ -977,6 +977,54 @@ def test_what_an_npz_holds_beside_arrays_is_kept_by_no_sidecar(tmp_path: Path, t
     assert [item.code for item in done.plan.losses] == ["WK655"]
 
 
+INDEX = {"metadata": {"total_size": 24}, "weight_map": {"a": "ONE", "b": "TWO"}}
+
+
+@pytest.mark.parametrize(
+    ("shards", "index", "wanted"),
+    [
+        (["pytorch_model.fp16.bin"], "", "model.fp16.safetensors"),
+        (["model.safetensors", "model.fp16.safetensors"], "", "model.fp16.safetensors"),
+        (
+            ["pytorch_model.fp16-00001-of-00002.bin", "pytorch_model.fp16-00002-of-00002.bin"],
+            "pytorch_model.bin.index.fp16.json",
+            "model.fp16.safetensors",
+        ),
+        (
+            [f"diffusion_pytorch_model-0000{no}-of-00002.fp16.bin" for no in (1, 2)],
+            "diffusion_pytorch_model.bin.index.fp16.json",
+            "diffusion_pytorch_model.fp16.safetensors",
+        ),
+    ],
+    ids=["file", "beside another", "shards", "shards as diffusers once named them"],
+)
+def test_a_variant_keeps_its_name(
+    tmp_path: Path, shards: list[str], index: str, wanted: str
+) -> None:
+    """That of its index too, by which transformers and diffusers find it (``variant="fp16"``)."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, key in zip(shards, "ab", strict=False):
+        held = {key: torch.ones(3)} if index else {"a": torch.ones(3), "b": torch.ones(3)}
+        saved(source, held, name) if ".bin" in name else safetensors.torch.save_file(
+            held, source / name
+        )
+    if index:
+        said = json.dumps(INDEX).replace("ONE", shards[0]).replace("TWO", shards[1])
+        (source / index).write_text(said)
+    done = convert(source, tmp_path / "out", variant="fp16")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [wanted]
+    assert [item.message for item in done.plan.notes if index] == []
+    convert(source, tmp_path / "sharded", Wish(shard_nbytes=12), variant="fp16")
+    stem = wanted.removesuffix(".safetensors")
+    assert sorted(path.name for path in (tmp_path / "sharded").iterdir()) == [
+        f"{stem}-00001-of-00002.safetensors",
+        f"{stem}-00002-of-00002.safetensors",
+        f"{stem.removesuffix('.fp16')}.safetensors.index.fp16.json",
+    ]
+    assert identity(tmp_path / "sharded") == done.content_id
+
+
 def test_a_tensor_that_is_not_read_is_a_loss(tmp_path: Path) -> None:
     scales = torch.rand(4) + 0.1
     packed = torch.quantize_per_channel(torch.randn(4, 5), scales, scales, 0, torch.quint4x2)

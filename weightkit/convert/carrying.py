@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from weightkit.analyses.checksums import names_below
+from weightkit.convert.naming import index_name
 from weightkit.opening import Checkpoint
 from weightkit.opening.folders import INDEX, SHARD, WEIGHTS
 from weightkit.opening.recognition import accepting
@@ -69,8 +70,10 @@ def _index_of(path: str) -> str:
     """Where the index of a shard is, which the target has no use for."""
     folder, name = os.path.split(path)
     shard = SHARD.match(name)
-    whole = f"{shard['stem']}{shard['rest']}" if shard else name
-    return os.path.join(folder, f"{whole}.index.json")
+    if not shard:
+        return os.path.join(folder, f"{name}.index.json")
+    variant, _, suffix = shard["rest"].rpartition(".")
+    return os.path.join(folder, index_name(shard["stem"] + variant, f".{suffix}"))
 
 
 def _nbytes_if_plain(path: str, name: str) -> int | None:

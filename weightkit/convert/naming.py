@@ -10,10 +10,11 @@ from weightkit.convert.targets import Target
 from weightkit.convert.wishes import Wish
 from weightkit.errors import PlanError
 from weightkit.opening import Checkpoint
-from weightkit.opening.folders import INDEX, SHARD
+from weightkit.opening.folders import INDEX, SHARD, STANDARD
 
 _EMBEDDING = re.compile(r"(^|[._])(\w*embed\w*|shared|wte|wpe)([._]|$)")
-_STANDARD = {"model", "pytorch_model", "consolidated", "tf_model"}
+_WITH_VARIANTS = {"model", "pytorch_model", "tf_model"}
+_STANDARD = {*_WITH_VARIANTS, "consolidated"}
 
 
 def preferred(names: Iterable[str]) -> list[str]:
@@ -71,7 +72,8 @@ def stem_of(checkpoint: Checkpoint, target: Target) -> str:
     """The name of a folder's weight file, without suffix and shard number.
 
     What loaders look for: ``pytorch_model.bin`` becomes ``model.safetensors``, and the names that
-    adapters and pipelines have (``adapter_model``, ``diffusion_pytorch_model``) stay.
+    adapters and pipelines have (``adapter_model``, ``diffusion_pytorch_model``) stay, and so does a
+    variant (``pytorch_model.fp16.bin``).
     """
     paths = [file.path for file in checkpoint.files] or [checkpoint.path]
     return stem_of_name(os.path.basename(paths[0]), target)
@@ -81,9 +83,24 @@ def stem_of_name(name: str, target: Target) -> str:
     """The same, of the name of a weight file or its index."""
     index = INDEX.match(name)
     stem = os.path.splitext(index["stem"] if index else name)[0]
+    variant = f".{index['variant']}" if index and index["variant"] else ""
     shard = SHARD.match(stem)
-    stem = shard["stem"] if shard else stem
-    return target.stem if stem in _STANDARD else stem
+    if shard:
+        stem, variant = shard["stem"], variant or shard["rest"]
+    head, dot, rest = stem.rpartition(".")
+    if stem in _STANDARD:
+        stem = target.stem
+    elif head in _WITH_VARIANTS:
+        stem = f"{target.stem}{dot}{rest}"
+    return stem + variant
+
+
+def index_name(stem: str, suffix: str) -> str:
+    """``model.safetensors.index.json``; of the variant ``model.fp16`` what loaders look for."""
+    head, _, variant = stem.rpartition(".")
+    if head in STANDARD:
+        return f"{head}{suffix}.index.{variant}.json"
+    return f"{stem}{suffix}.index.json"
 
 
 def shard_name(stem: str, suffix: str, number: int, count: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from weightkit.analyses.digests import ALIASES
 from weightkit.convert import losses as lossy
-from weightkit.convert.naming import shard_name, stem_of
+from weightkit.convert.naming import index_name, shard_name, stem_of
 from weightkit.convert.targets import TIED_BY_METADATA, TIED_BY_STORAGE, Target
 from weightkit.convert.wishes import Wish
 from weightkit.opening import Checkpoint
@@ -48,7 +48,7 @@ def files_of(
         )
     if len(files) == 1:
         return files, []
-    index = os.path.join(where, f"{stem}{_suffix(target, checkpoint)}.index.json")
+    index = os.path.join(where, index_name(stem, _suffix(target, checkpoint)))
     return files, [Text(index, _index(files, target))]
 
 

@@ -26,7 +26,7 @@ _NOT_WEIGHTS = re.compile(
     r"^(training_args|optimizer|scheduler|scaler|rng_state\w*|random_states?\w*|trainer_state)"
     r"\.(bin|pt|pth|pkl)$|^events\.out"
 )
-_STANDARD = (
+STANDARD = (
     "model",
     "pytorch_model",
     "diffusion_pytorch_model",
@@ -184,7 +184,7 @@ def _rank(choice: Choice) -> tuple[int, int, int]:
     suffix = _suffix(choice)
     stem = os.path.basename(choice.index or choice.files[0]).partition(".")[0]
     stem = re.sub(r"-\d{5}-of-\d{5,6}$", "", stem)
-    standard = _STANDARD.index(stem) if stem in _STANDARD else len(_STANDARD)
+    standard = STANDARD.index(stem) if stem in STANDARD else len(STANDARD)
     # Among the formats that torch.load reads, none is better than another.
     order = {".pt": 1, ".pth": 1, ".ckpt": 1}.get(suffix, WEIGHTS.index(suffix))
     return order, min(standard, 3), 0 if choice.index else 1
@@ -210,7 +210,7 @@ def _variant(choice: Choice) -> str:
     match = SHARD.match(stem)
     stem = match["stem"] if match else stem
     head, _, tail = stem.rpartition(".")
-    return tail if head in _STANDARD else ""
+    return tail if head in STANDARD else ""
 
 
 def _candidates(folder: Folder, weights: list[str]) -> list[Choice]:
