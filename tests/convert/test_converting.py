@@ -862,6 +862,25 @@ def test_a_plan_writes_nothing_and_says_all(tmp_path: Path) -> None:
     assert target.stat().st_size == found.nbytes
 
 
+def scattered() -> torch.Tensor:
+    """A million values at random places of a large matrix."""
+    places = torch.randint(0, 4_000, (2, 1_000_000))
+    return torch.sparse_coo_tensor(places, torch.ones(1_000_000), (5_000, 4_000))
+
+
+def pointers() -> torch.Tensor:
+    """A compressed matrix of very many rows."""
+    rows = torch.arange(4_000_001)
+    inner = torch.zeros(4_000_000, dtype=torch.int64)
+    return torch.sparse_csr_tensor(rows, inner, torch.ones(4_000_000), (4_000_000, 2))
+
+
+def channels() -> torch.Tensor:
+    """A quantized matrix with as many scales as there may be."""
+    held, scales = torch.zeros(1 << 22, 2), torch.ones(1 << 22)
+    return torch.quantize_per_channel(held, scales, scales.long(), 0, torch.qint8)
+
+
 PEAK = """
 import re, sys
 import numpy, ml_dtypes, safetensors
@@ -871,7 +890,9 @@ from weightkit.convert.wishes import Wish, parse_dtype_rule
 def peak():
     return int(re.search("VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
 source, target, jobs, dtype = sys.argv[1:]
-wish = Wish(dtypes=(parse_dtype_rule(dtype),) if dtype else ())
+wish = Wish(
+    dtypes=(parse_dtype_rule(dtype),) if dtype else (), accepted=frozenset(["--materialize"])
+)
 planned = plan(source, target, wish, jobs=int(jobs)).memory
 before = peak()
 convert(source, target, wish, How(jobs=int(jobs)))
@@ -886,9 +907,13 @@ print(peak() - before, planned)
         ({f"w{n}": torch.zeros(1024, 2048) for n in range(16)}, 32, "", "out.safetensors"),
         ({f"w{n}": torch.zeros(1024, 2048) for n in range(16)}, 32, "f64", "out.safetensors"),
         ({f"w{n}": torch.zeros(2) for n in range(20_000)}, 1, "", "out.pt"),
+        ({f"w{n}": scattered() for n in range(2)}, 2, "", "out.safetensors"),
+        ({"w": pointers()}, 1, "", "out.safetensors"),
+        ({"w": channels()}, 1, "", "out.safetensors"),
     ],
-    ids=["views", "moves", "casts", "many"],
+    ids=["views", "moves", "casts", "many", "sparse", "pointers", "channels"],
 )
+@pytest.mark.filterwarnings("ignore")
 def test_the_memory_of_a_plan_is_not_exceeded(
     tmp_path: Path, held: dict[str, torch.Tensor], jobs: int, dtype: str, name: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from math import prod
@@ -233,6 +234,72 @@ def test_sparse_tensors_in_many_slabs_and_tiles(
     monkeypatch.setattr(sparse, "SLAB", 100)
     monkeypatch.setattr(sparse, "TILE", 7)
     same(made_plain(SPARSE[kind], tmp_path), to_dense(SPARSE[kind]))
+
+
+LARGE = {
+    "rows": torch.sparse_coo_tensor(
+        torch.tensor([[2, 0, 2]]), torch.randn(3, 400_000), (4, 400_000)
+    ),
+    "rows turned": torch.sparse_coo_tensor(
+        torch.tensor([[1, 0]]), torch.randn(400_000, 2).T, (2, 400_000)
+    ),
+    "blocks": torch.sparse_bsr_tensor(
+        torch.tensor([0, 1, 2]), torch.tensor([1, 0]), torch.randn(2, 600, 700), (1200, 1400)
+    ),
+    "blocks of columns": torch.sparse_bsc_tensor(
+        torch.tensor([0, 1, 2]), torch.tensor([1, 0]), torch.randn(2, 600, 700), (1200, 1400)
+    ),
+}
+
+
+@pytest.mark.parametrize("save", WRITERS, ids=lambda save: save.__name__)
+@pytest.mark.parametrize("slab", [16 << 20, 1 << 20, 999_996])
+@pytest.mark.parametrize("kind", LARGE)
+def test_entries_that_are_larger_than_a_tile(
+    kind: str, slab: int, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparse, "SLAB", slab)
+    same(made_plain(LARGE[kind], tmp_path, save), LARGE[kind].to_dense())
+
+
+def test_a_large_entry_takes_memory_for_a_few_tiles(tmp_path: Path) -> None:
+    rows = torch.sparse_coo_tensor(torch.tensor([[2]]), torch.ones(1, 20_000_000), (3, 20_000_000))
+    torch.save(rows, tmp_path / "m.pt")
+    with open_checkpoint(tmp_path / "m.pt") as checkpoint:
+        (info,) = checkpoint
+        tracemalloc.start()
+        assert sum(map(len, dense.pieces(info, checkpoint.sources))) == 240_000_000
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 100 << 20
+
+
+class Counting(Buffer):
+    """Counts the bytes that are read."""
+
+    read = 0
+
+    def pread(self, offset: int, nbytes: int) -> bytes:
+        Counting.read += nbytes
+        return super().pread(offset, nbytes)
+
+
+@pytest.mark.parametrize("save", WRITERS, ids=lambda save: save.__name__)
+def test_a_list_is_not_read_again_for_every_slab(
+    save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a sorted one only the tiles that have something in the slab, of a stream all of it once."""
+    monkeypatch.setattr(sparse, "SLAB", 1 << 14)
+    monkeypatch.setattr(sparse, "TILE", 1 << 7)
+    tensor = scattered(600, 400).to_sparse().coalesce()
+    save(tensor, tmp_path / "m.pt")
+    with open_checkpoint(tmp_path / "m.pt") as checkpoint:
+        (info,) = checkpoint
+        Counting.read = 0
+        source = Counting((tmp_path / "m.pt").read_bytes())
+        found = b"".join(dense.pieces(info, [source]))
+    assert found == tensor.to_dense().numpy().tobytes()
+    assert Counting.read < 3 * (tmp_path / "m.pt").stat().st_size
 
 
 def test_what_is_made_plain_can_be_cast_on(tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ A_THREAD = {
     INFLATE: 16 * MIB,
     CAST: 16 * MIB,
     GATHER: 64 * MIB,
-    DENSE: 64 * MIB,
+    DENSE: 128 * MIB,
 }
 """The pieces that one thread works on, by the way of the tensor."""
+HELD = {"crow_indices", "ccol_indices", "scale", "zero_point"}
+"""Parts of composite tensors that are held whole, while they are made three times."""
 
 
 def memory_of(files: Sequence[PlannedFile], jobs: int) -> int:
@@ -31,7 +33,13 @@ def memory_of(files: Sequence[PlannedFile], jobs: int) -> int:
     threads = max(1, min(jobs or cores(), chunks))
     ways = {GATHER if step.info.strides else step.way for step in steps}
     piece = max((A_THREAD[way] for way in ways), default=0)
-    return BASE + A_TENSOR * len(steps) + piece * threads
+    held = sorted(map(_held, steps))[-threads:]
+    return BASE + A_TENSOR * len(steps) + piece * threads + sum(held)
+
+
+def _held(step: Step) -> int:
+    """Bytes of a composite tensor that whoever makes it plain holds at once."""
+    return 3 * sum(part.nbytes for part in step.info.parts if part.name in HELD)
 
 
 def _chunks(step: Step) -> int:

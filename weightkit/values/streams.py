@@ -67,11 +67,12 @@ class Held(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
-class Spool:
+class Spool(Reader):
     """The decoded bytes of a stream in a temporary file."""
 
     def __init__(self, source: Reader, begin: int, fd: int, size: int) -> None:
         self.source = source
+        self.path, self.entry = source.path, source.entry
         self.begin = begin
         """Where the stream is in the source."""
         self.fd = fd
