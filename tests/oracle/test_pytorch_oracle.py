@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,76 @@ def test_tensors_of_another_device(tmp_path: Path) -> None:
         (finding,) = checkpoint.findings
         assert (finding.code, finding.tensor) == ("WK325", "cast")
         assert "stored as f32, and loaded as bf16" in finding.message
+
+
+class OfTuple:
+    def __getstate__(self) -> Any:
+        return BASE, {"inner": BASE + 1}
+
+    def __setstate__(self, state: Any) -> None: ...
+
+
+class OfTensor(OfTuple):
+    def __getstate__(self) -> Any:
+        return BASE + 2
+
+
+class OfSlots:
+    __slots__ = ("note", "t")
+
+    def __init__(self) -> None:
+        self.t, self.note = BASE + 3, "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class OfFields:
+    """Its state is a list."""
+
+    t: torch.Tensor
+
+
+class WithAttribute(dict[str, Any]):
+    """A dict with an attribute."""
+
+
+class OfKeywords:
+    def __new__(cls, **_: Any) -> OfKeywords:
+        return super().__new__(cls)
+
+    def __getnewargs_ex__(self) -> Any:
+        return (), {"t": BASE + 6}
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_tensors_are_found_wherever_an_object_keeps_them(tmp_path: Path, protocol: int) -> None:
+    with_attribute, ordered = WithAttribute(t=BASE + 7), collections.OrderedDict(t=BASE + 8)
+    for number, one in enumerate((with_attribute, ordered)):
+        one.more = BASE + 9 + number  # type: ignore[union-attr]
+    held = {
+        "tuple": OfTuple(),
+        "tensor": OfTensor(),
+        "slots": OfSlots(),
+        "fields": OfFields(BASE + 4),
+        "keywords": OfKeywords(),
+        "dict": with_attribute,
+        "ordered": ordered,
+    }
+    torch.save(held, tmp_path / "m.pt", pickle_protocol=protocol)
+    with open_checkpoint(tmp_path / "m.pt") as checkpoint:
+        found = {info.name: int(checkpoint.read(info)[0, 0] - BASE[0, 0]) for info in checkpoint}
+        assert checkpoint.metadata["slots.note"] == "kept"
+    assert found == {
+        "tuple.__state__.0": 0,
+        "tuple.__state__.1.inner": 1,
+        "tensor.__state__": 2,
+        "slots.t": 3,
+        "fields.__state__.0": 4,
+        "keywords.__call__.__state__.2.t" if protocol < 4 else "keywords.t": 6,
+        "dict.t": 7,
+        "dict.more": 9,
+        "ordered.t": 8,
+        "ordered.more": 10,
+    }
 
 
 def test_a_bare_storage(tmp_path: Path) -> None:

@@ -8,11 +8,19 @@ loop, and gives each tensor the path to it; ``divide`` sorts the paths into sets
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 from weightkit.formats.pytorch.arrays import scalar_of
 from weightkit.formats.pytorch.tensors import Malformed, OutsideStorage, Tensors, Unread
-from weightkit.formats.pytorch.values import Unkept, key_of, name_of, pair_items, pairs_of
+from weightkit.formats.pytorch.values import (
+    MAPPINGS,
+    Unkept,
+    key_of,
+    name_of,
+    pair_items,
+    pairs_of,
+)
 from weightkit.programs import Call, Group, Pairs, Persistent, Program
 from weightkit.rules import Faults
 from weightkit.tensors import TensorInfo, TensorSet
@@ -26,6 +34,10 @@ MAX_VALUES, MAX_TEXT = 20_000, 4 << 20
 """Plain values (hyper-parameters, epoch) kept of one file, and characters of all their texts."""
 MAX_BITS = 4_000
 """Of an integer: longer ones have more digits than Python turns into text."""
+STATE = "__state__"
+"""Stands in a path for what an object is given by ``__setstate__``, if that are no attributes."""
+CALLED = "__call__"
+"""Stands in a path for what is called, where that is no name."""
 MAX_UNKEPT = 9
 """Names that are kept of values that are not."""
 MAX_TENSORS = 1_000_000
@@ -234,7 +246,9 @@ class _Walk:
             return None
         items = pair_items(call)
         if items is not None:
-            return _pairs(place, items)
+            pairs = _pairs(place, items)
+            more = call.state is not None or name_of(call.target) not in MAPPINGS
+            return chain(pairs, _beside(place, call)) if more else pairs
         number = scalar_of(call)
         if number is not None:
             self.value(place, number)
@@ -243,10 +257,7 @@ class _Walk:
 
     def attributes(self, place: _Place, call: Call) -> Iterator[_Place]:
         """Where the tensors of an object may be: its module tables, its state, its arguments."""
-        state = call.state
-        if type(state) is tuple and state and type(state[0]) is Pairs:  # (__dict__, slots)
-            state = state[0]
-        held = {key_of(key): value for key, value in pairs_of(state)}
+        held, other = _attributes(call.state)
         script = name_of(call.target)
         if "_modules" in held or "_parameters" in held:
             yield from _module(place, held)
@@ -256,9 +267,9 @@ class _Walk:
         else:
             for name, value in held.items():
                 yield _below(place, name, value)
-            yield from _numbered(place, call.items or ())
-            if type(call.args) is tuple:
-                yield from _numbered(place, call.args)
+            yield from _given(place, call)
+        if other is not None:
+            yield _below(place, STATE, other)
 
     def persistent(self, place: _Place, node: Persistent) -> None:
         info = self.tensors.persistent(node)
@@ -339,6 +350,41 @@ def _pairs(place: _Place, items: list[Any]) -> Iterator[_Place]:
     if place.module:
         return (_below(place, key_of(key), value) for key, value in pairs)
     return (_new(_Place, ((*path, key_of(key)), value, role, False)) for key, value in pairs)
+
+
+def _attributes(state: Any) -> tuple[dict[str, Any], Any]:
+    """What a state sets as attributes, of ``__dict__`` and slots; or what else it is."""
+    both = type(state) is tuple and len(state) == 2
+    if both and all(part is None or type(part) is Pairs for part in state):
+        items = [pair for part in state for pair in pairs_of(part)]
+    elif state is None or pair_items(state) is not None:
+        items = [*pairs_of(state)]
+    else:
+        return {}, state
+    return {key_of(key): value for key, value in items}, None
+
+
+def _given(place: _Place, call: Call) -> Iterator[_Place]:
+    """What was appended to an object, and what it was made of."""
+    yield from _numbered(place, call.items or ())
+    if type(call.args) is tuple:
+        yield from _numbered(place, call.args)
+    for key, value in pairs_of(call.kwargs):
+        yield _below(place, key_of(key), value)
+    if type(call.target) is Call:  # a partial function
+        yield _below(place, CALLED, call.target)
+
+
+def _beside(place: _Place, call: Call) -> Iterator[_Place]:
+    """What a dict has beside its items, but for the module versions that every state dict has."""
+    if name_of(call.target) not in MAPPINGS:
+        yield from _given(place, call)
+    held, other = _attributes(call.state)
+    for name, value in held.items():
+        if name != "_metadata":
+            yield _below(place, name, value)
+    if other is not None:
+        yield _below(place, STATE, other)
 
 
 def _numbered(place: _Place, items: Iterable[Any]) -> Iterator[_Place]:
