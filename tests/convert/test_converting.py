@@ -1062,6 +1062,21 @@ def test_a_tensor_that_is_not_read_is_a_loss(tmp_path: Path) -> None:
     assert [item.code for item in done.plan.losses] == ["WK656"]
 
 
+def test_a_refusal_counts_all_of_many_losses(tmp_path: Path) -> None:
+    scales = torch.rand(4) + 0.1
+    held = {f"s{n}": torch.eye(2).to_sparse() for n in range(1_030)}
+    for number in range(30):
+        held[f"q{number}"] = torch.quantize_per_channel(
+            torch.randn(4, 5), scales, scales, 0, torch.quint4x2
+        )
+    source = saved(tmp_path, held)
+    with pytest.raises(PlanError) as caught:
+        convert(source, tmp_path / "out.safetensors")
+    sparse, unread = caught.value.__notes__
+    assert ", and 1,029 more such: --materialize" in sparse
+    assert ", and 29 more such: " in unread
+
+
 def test_one_of_two_arrays_of_one_name_is_a_loss(tmp_path: Path) -> None:
     source = tmp_path / "model.npz"
     np.savez(source, w=np.zeros(2))

@@ -15,7 +15,7 @@ from weightkit.errors import PlanError
 from weightkit.findings import Finding
 from weightkit.opening import Checkpoint
 from weightkit.plans import CAST, DENSE, Step
-from weightkit.rules import Faults, finding
+from weightkit.rules import Faults, finding, stands_for
 from weightkit.tensors import FileIndex, TensorInfo
 from weightkit.text import safe_text
 from weightkit.values import canonical, dense
@@ -102,7 +102,8 @@ def _detail(found: Sequence[Finding]) -> str:
 
 
 def _more(found: Sequence[Finding]) -> str:
-    return f", and {len(found) - 1:,} more such" if found[1:] else ""
+    more = sum(map(stands_for, found)) - 1
+    return f", and {more:,} more such" if more else ""
 
 
 def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Iterator[Finding]:
@@ -130,9 +131,6 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
         lost += file.notes if not target.metadata else ()
         if lost:
             faults.add("WK643", f"metadata without a place: {_names(lost)}")
-    for item in checkpoint.findings:
-        if item.code in UNREAD:
-            faults.add("WK656", f"a tensor is not read: {item.message}", tensor=item.tensor)
     _, contradicted = texts_of(checkpoint)
     if contradicted:
         message = f"metadata of which files say different things: {_names(contradicted)}"
@@ -142,6 +140,10 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
             what = f"a {step.info.layout} tensor is written as plain {step.dtype.name}"
             faults.add("WK644", what, tensor=step.info.name)
     yield from faults.all()
+    for item in checkpoint.findings:
+        if item.code in UNREAD:
+            message = f"not read: {item.message}" if item.tensor else item.message
+            yield finding("WK656", message, path=checkpoint.path, tensor=item.tensor)
 
 
 def values_of(file: FileIndex) -> Mapping[str, Any]:

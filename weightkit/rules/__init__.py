@@ -6,6 +6,7 @@ codes of one subject; the first digit says which. A number is never reused for a
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from weightkit.findings import Finding
@@ -24,7 +25,7 @@ from weightkit.rules import (
 )
 from weightkit.rules.rule import Rule
 
-__all__ = ["RULES", "SUBJECTS", "Faults", "Rule", "finding"]
+__all__ = ["RULES", "SUBJECTS", "Faults", "Rule", "finding", "stands_for"]
 
 SUBJECTS = [
     reading,
@@ -50,6 +51,15 @@ def finding(code: str, message: str, **where: Any) -> Finding:
     where.setdefault("severity", rule.severity)
     where.setdefault("remedy", rule.remedy)
     return Finding(code=code, message=message, **where)
+
+
+_MORE = re.compile(r"and (\d+) more like this")
+
+
+def stands_for(item: Finding) -> int:
+    """How many findings one is: the last of a code, in ``Faults.all``, counts those that are not kept."""
+    more = _MORE.fullmatch(item.message)
+    return int(more[1]) if more else 1
 
 
 class Faults:
