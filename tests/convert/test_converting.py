@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -22,7 +23,7 @@ import torch
 import weightkit
 from weightkit.analyses.digests import content_id
 from weightkit.analyses.receipts import against_receipt
-from weightkit.convert import convert, losses, plan, provenance
+from weightkit.convert import convert, losses, plan, provenance, sidecar
 from weightkit.convert.running import How
 from weightkit.convert.wishes import Wish, parse_dtype_rule, parse_rename, parse_size
 from weightkit.errors import AccessError, FormatError, PlanError
@@ -439,10 +440,10 @@ def test_a_sidecar_has_every_value_whole(tmp_path: Path) -> None:
     values |= {"flag": np.bool_(True), "count": np.uint16(65_535), "old": np.float64(-1.5)}
     source = saved(tmp_path, {"model": {"w": torch.ones(3)}, "seen": values})
     done = convert(source, tmp_path / "out.safetensors", SIDECAR)
-    sidecar = tmp_path / "out.sidecar.json"
-    both = [sidecar, tmp_path / "out.safetensors"]
+    beside = tmp_path / "out.sidecar.json"
+    both = [beside, tmp_path / "out.safetensors"]
     assert done.plan.disk == sum(path.stat().st_size for path in both)
-    (file,) = json.loads(sidecar.read_text())["files"]
+    (file,) = json.loads(beside.read_text())["files"]
     assert file["values"] == {f"seen.{key}": value for key, value in values.items()}
 
 
@@ -921,6 +922,50 @@ def test_the_memory_of_a_plan_is_not_exceeded(
     done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=True)
     used, planned = map(int, done.stdout.split())
     assert used <= planned <= 5 * used + (64 << 20)
+
+
+def vocabulary(path: Path, words: int, numbers: int) -> Path:
+    """A GGUF with an array of texts, one of numbers, and a tensor."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_array("words", [f"w{number}" for number in range(words)])
+    writer.add_array("numbers", list(range(numbers)))
+    writer.add_tensor("w", np.zeros((2, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_the_memory_of_a_plan_counts_the_sidecar(tmp_path: Path) -> None:
+    source = vocabulary(tmp_path / "model.gguf", 500_000, 500_000)
+    code = PEAK.replace("dtypes=", "sidecar='.', dtypes=").replace("--materialize", "--sidecar")
+    code = code.replace("planned = plan", "before = peak()\nplanned = plan")
+    code = code.replace("before = peak()\nconvert", "convert")
+    words = [sys.executable, "-c", code, source, tmp_path / "out.safetensors", 1, ""]
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, check=True)
+    used, planned = map(int, done.stdout.split())
+    assert used <= planned <= 3 * used
+
+
+def test_arrays_that_a_sidecar_has_no_room_for_are_said_to_be_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were cut off, in silence."""
+    source, target = vocabulary(tmp_path / "model.gguf", 3_000, 4_000), tmp_path / "out.safetensors"
+    monkeypatch.setattr(sidecar, "MAX_ELEMENTS", 4_000)
+    with pytest.raises(PlanError, match="not even a sidecar keeps: numbers; accept") as caught:
+        convert(source, target, SIDECAR)
+    assert caught.value.code == "WK655"
+    done = convert(source, target, replace(LOSSY, sidecar="."))
+    (said,) = [item.message for item in done.plan.losses if item.code == "WK643"]
+    assert said == "metadata without a place: words"
+    (file,) = json.loads((tmp_path / "out.sidecar.json").read_text())["files"]
+    assert len(file["values"]["words"]) == 3_000
+    assert "numbers" not in file["values"]
+    monkeypatch.setattr(sidecar, "MAX_ELEMENTS", 7_000)
+    monkeypatch.setattr(sidecar, "MAX_NBYTES", 50_000)
+    assert [item.code for item in plan(source, target, SIDECAR).refused] == ["WK655"]
 
 
 def test_a_changed_source_changes_the_plan(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
 from weightkit.analyses.digests import ALIASES
+from weightkit.convert.sidecar import beyond, values_of
 from weightkit.convert.targets import Target
 from weightkit.convert.wishes import Wish
 from weightkit.dtypes import DTYPES, DType
@@ -16,7 +17,7 @@ from weightkit.findings import Finding
 from weightkit.opening import Checkpoint
 from weightkit.plans import CAST, DENSE, Step
 from weightkit.rules import Faults, finding, stands_for
-from weightkit.tensors import FileIndex, TensorInfo
+from weightkit.tensors import TensorInfo
 from weightkit.text import safe_text
 from weightkit.values import canonical, dense
 from weightkit.values.narrowing import NARROWING, fit
@@ -118,16 +119,18 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
         states = [key for key in file.states if key not in told]
         if states:
             faults.add("WK640", f"state of training left behind: {_names(states)}")
-        if file.unkept:
-            more = " and more" if len(file.unkept) > SHOWN else ""
-            names = ", ".join(file.unkept[:SHOWN]) + more
+        arrays = beyond(file)
+        unkept = (*file.unkept, *arrays)
+        if unkept:
+            more = " and more" if len(unkept) > SHOWN else ""
+            names = ", ".join(unkept[:SHOWN]) + more
             faults.add("WK655", f"values that not even a sidecar keeps: {names}")
         said = values_of(file)
         if file.format == "pytorch" and said:
             faults.add("WK641", f"values that are no tensors: {_names(said)}")
         if file.of_module or file.container == "torchscript":
             faults.add("WK642", "a whole object, of which only the tensors are converted")
-        lost = [*lost_metadata(file.format, said, target)]
+        lost = [key for key in lost_metadata(file.format, said, target) if key not in arrays]
         lost += file.notes if not target.metadata else ()
         if lost:
             faults.add("WK643", f"metadata without a place: {_names(lost)}")
@@ -144,11 +147,6 @@ def losses(checkpoint: Checkpoint, steps: Sequence[Step], target: Target) -> Ite
         if item.code in UNREAD:
             message = f"not read: {item.message}" if item.tensor else item.message
             yield finding("WK656", message, path=checkpoint.path, tensor=item.tensor)
-
-
-def values_of(file: FileIndex) -> Mapping[str, Any]:
-    """What a file says beside its tensors. What the room of NumPy notes is about the stored bytes."""
-    return {} if file.format == "numpy" else file.metadata
 
 
 def texts_of(checkpoint: Checkpoint) -> tuple[dict[str, str], list[str]]:

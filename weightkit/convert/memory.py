@@ -26,15 +26,22 @@ HELD = {"crow_indices", "ccol_indices", "scale", "zero_point"}
 """Parts of composite tensors that are held whole, while they are made three times."""
 
 
-def memory_of(files: Sequence[PlannedFile], jobs: int) -> int:
-    """Bytes beyond start-up; an upper estimate. ``jobs`` is as for :func:`run_jobs`."""
+A_LETTER = 9
+"""Of a sidecar's text, for each of its characters: the values themselves, the text, its bytes."""
+
+
+def memory_of(files: Sequence[PlannedFile], jobs: int, letters: int = 0) -> int:
+    """Bytes beyond start-up; an upper estimate. ``jobs`` is as for :func:`run_jobs`.
+
+    ``letters`` is the length of a sidecar's text.
+    """
     steps = [step for file in files for step in file.steps]
     chunks = max((sum(map(_chunks, file.steps)) for file in files), default=0)
     threads = max(1, min(jobs or cores(), chunks))
     ways = {GATHER if step.info.strides else step.way for step in steps}
     piece = max((A_THREAD[way] for way in ways), default=0)
     held = sorted(map(_held, steps))[-threads:]
-    return BASE + A_TENSOR * len(steps) + piece * threads + sum(held)
+    return BASE + A_TENSOR * len(steps) + piece * threads + sum(held) + A_LETTER * letters
 
 
 def _held(step: Step) -> int:

@@ -50,7 +50,8 @@ def plan(
     """
     try:
         made = _plan(checkpoint, target, wish, judged, folder, follow)
-        return replace(made, memory=memory_of(made.files, jobs))
+        letters = len(made.sidecar.content) if made.sidecar else 0
+        return replace(made, memory=memory_of(made.files, jobs, letters))
     except PlanError as error:
         error.path = error.path or checkpoint.path
         raise

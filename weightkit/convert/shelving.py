@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from weightkit.analyses.digests import ALIASES
 from weightkit.convert import losses as lossy
 from weightkit.convert.naming import index_name, shard_name, stem_of
+from weightkit.convert.sidecar import values_of
 from weightkit.convert.targets import TIED_BY_METADATA, TIED_BY_STORAGE, Target
 from weightkit.convert.wishes import Wish
 from weightkit.opening import Checkpoint
@@ -124,7 +125,7 @@ def metadata_of(checkpoint: Checkpoint, wish: Wish, target: Target) -> dict[str,
         for key in [key for key, value in kept.items() if value in names and key != "format"]:
             del kept[key]  # a tied name, as the official library records it
     elif kind != "pytorch":
-        said = lossy.values_of(first)
+        said = values_of(first)
         lost = {*lossy.lost_metadata(kind, said, target)}
         for key, value in said.items():
             if key not in lost:

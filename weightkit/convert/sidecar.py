@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from io import StringIO
 from math import isfinite
 from typing import Any
 
-from weightkit.convert.losses import values_of
 from weightkit.opening import Checkpoint
 from weightkit.source import Source
 from weightkit.tensors import ArrayRef, FileIndex
@@ -20,7 +20,8 @@ from weightkit.tensors import ArrayRef, FileIndex
 VERSION = 1
 NAME = "weightkit.sidecar.json"
 """In a folder; beside ``model.safetensors`` it is ``model.sidecar.json``."""
-MAX_ELEMENTS = 1 << 24
+MAX_ELEMENTS, MAX_NBYTES = 1 << 22, 64 << 20
+"""Of all arrays of one file: a large vocabulary with its merges has 1.5 million elements in 20 MB."""
 
 
 def sidecar_path(target: str, folder: bool) -> str:
@@ -30,13 +31,35 @@ def sidecar_path(target: str, folder: bool) -> str:
     return f"{os.path.splitext(target)[0]}.sidecar.json"
 
 
+def beyond(file: FileIndex) -> tuple[str, ...]:
+    """Keys of the arrays of a file that a sidecar has no room for, beside those before them."""
+    found = []
+    elements, nbytes = MAX_ELEMENTS, MAX_NBYTES
+    for key, value in values_of(file).items():
+        if not isinstance(value, ArrayRef):
+            continue
+        count = (
+            value.nbytes if value.kind == "array" else value.length
+        )  # of arrays the least is known
+        if count > elements or value.nbytes > nbytes:
+            found.append(key)
+        else:
+            elements, nbytes = elements - count, nbytes - value.nbytes
+    return tuple(found)
+
+
+def values_of(file: FileIndex) -> Mapping[str, Any]:
+    """What a file says beside its tensors. What the room of NumPy notes is about the stored bytes."""
+    return {} if file.format == "numpy" else file.metadata
+
+
 def sidecar_text(parts: Iterable[Checkpoint]) -> str:
     """All values of all files, "" for none. Raises FormatError for an array that cannot be read."""
     files = [
         {
             "path": os.path.basename(file.path),
             "format": file.format,
-            "values": _plain(values_of(file), file, part.sources[number]),
+            "values": _plain(_kept(file), file, part.sources[number]),
         }
         for part in parts
         for number, file in enumerate(part.files)
@@ -45,7 +68,16 @@ def sidecar_text(parts: Iterable[Checkpoint]) -> str:
     if not files:
         return ""
     held = {"kind": "weightkit sidecar", "version": VERSION, "files": files}
-    return json.dumps(held, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+    encoder = json.JSONEncoder(indent=1, allow_nan=False)
+    text = StringIO()
+    for piece in encoder.iterencode(held):  # a list of all would take several times the text
+        text.write(piece)
+    return f"{text.getvalue()}\n"
+
+
+def _kept(file: FileIndex) -> Mapping[str, Any]:
+    left = beyond(file)
+    return {key: value for key, value in values_of(file).items() if key not in left}
 
 
 def _plain(value: Any, file: FileIndex, source: Source) -> Any:

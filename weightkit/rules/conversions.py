@@ -138,7 +138,7 @@ RULES = [
         "warning",
         "The source holds values that are no tensors and that not even a sidecar keeps: bytes, texts of "
         "more than 65,536 bytes, what goes beyond 20,000 values or 4 MiB of text, values that share "
-        "their path with another, and an .npz's members that are no arrays or arrays of objects.",
+        "their path with another, a GGUF's arrays beyond 4,194,304 elements or 64 MiB together, and an .npz's members that are no arrays or arrays of objects.",
         "They would be lost.",
         "Accept with --drop-non-tensors, together with --sidecar for the others; keep the source.",
     ),
