@@ -40,8 +40,8 @@ CALLED = "__call__"
 """Stands in a path for what is called, where that is no name."""
 MAX_UNKEPT = 9
 """Names that are kept of values that are not."""
-MAX_TENSORS = 1_000_000
-"""A file of a few megabytes can name one tensor many million times."""
+MAX_TENSORS = 250_000
+"""As of other formats: a file of a few megabytes can name one tensor many million times."""
 MAX_NAMES = 32 << 20
 """Characters of all names together: a long key that the file holds once may be a part of very many."""
 MAX_PART = 1 << 16
