@@ -694,6 +694,69 @@ def test_a_small_file_in_the_place_of_a_large_one(what: str, victim: str, tmp_pa
     assert files(tmp_path) == {"source.bin": held}
 
 
+def with_values(tmp_path: Path) -> Path:
+    """A folder with a checkpoint, values beside it, a config, and the sidecar of another conversion."""
+    source = tmp_path / "source"
+    (source / "below").mkdir(parents=True)
+    saved(source / "pytorch_model.bin", {"model": {"w": torch.ones(3)}, "epoch": 1})
+    for name in ("config.json", "weightkit.sidecar.json", "below/more.json"):
+        (source / name).write_text("{}")
+    return source
+
+
+@pytest.mark.parametrize("what", ["sidecar", "receipt"])
+@pytest.mark.parametrize("old", [False, True], ids=["absent", "replaced"])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("model.safetensors", "WK666"),
+        ("config.json", "WK666"),
+        ("below/more.json", "WK666"),
+        ("weightkit.sidecar.json", "WK666"),
+        ("nowhere/side.json", "WK667"),
+        ("", "WK666"),
+    ],
+)
+def test_a_small_file_in_the_place_of_one_in_the_target(
+    what: str, old: bool, name: str, code: str, tmp_path: Path
+) -> None:
+    """The target folder's own files stay, and nothing is written."""
+    source, target = with_values(tmp_path), tmp_path / "target"
+    if old:
+        target.mkdir()
+        (target / "model.safetensors").write_bytes(b"old")
+    path = f"{target}/{name}" if name else str(target)
+    flags = frozenset(["--sidecar", "--drop-non-tensors"])
+    wish = Wish(sidecar=path if what == "sidecar" else "", accepted=flags)
+    receipt = path if what == "receipt" else ""
+    with pytest.raises(PlanError) as caught:
+        convert(source, target, wish, How(force=old), receipt=receipt)
+    assert (caught.value.code, caught.value.path) == (code, path)
+    held = files(target) if old else {}
+    assert held == ({"model.safetensors": b"old"} if old else {})
+    assert target.exists() == old
+    assert not leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["side.json", "below/side.json"])
+@pytest.mark.parametrize("spelt", ["{}/target/{}", "{}/./target/{}", "{}/other/../target//{}"])
+@pytest.mark.parametrize("old", [False, True], ids=["absent", "replaced"])
+def test_small_files_inside_the_target_appear_with_it(
+    name: str, spelt: str, old: bool, tmp_path: Path
+) -> None:
+    """However the folder is spelt; they are not lost with the one that is replaced."""
+    source, target = with_values(tmp_path), tmp_path / "target"
+    (tmp_path / "other").mkdir()
+    if old:
+        target.mkdir()
+        (target / "model.safetensors").write_bytes(b"old")
+    wish = Wish(sidecar=spelt.format(tmp_path, name), accepted=frozenset(["--sidecar"]))
+    receipt = spelt.format(tmp_path, f"{name}.receipt")
+    convert(source, target, wish, How(force=old), receipt=receipt)
+    assert b"epoch" in (target / name).read_bytes()
+    assert b"in-toto" in (target / f"{name}.receipt").read_bytes()
+
+
 def test_a_receipt_that_exists_is_said_before_anything_is_written(tmp_path: Path) -> None:
     source = saved(tmp_path / "source.bin")
     receipt = tmp_path / "receipt.json"

@@ -111,24 +111,45 @@ def check_places(
     ``trial`` tries out, with two empty folders, whether a folder could be replaced.
     """
     paths = [plan.source, *(source.path for source in _sources(checkpoint))]
-    side = [plan.sidecar.name] if plan.sidecar is not None and not _sidecar_inside(plan) else []
+    side = [plan.sidecar.name] if plan.sidecar is not None else []
     with os_errors(plan.target):
         check_target(plan.target, paths, folder=plan.folder, force=how.force, trial=trial)
         check_space(plan.target, plan.disk)
-        for number, path in enumerate([*beside, *side]):
-            check_beside(path, [*paths, plan.target, *beside[:number]], force=how.force)
+        taken = {*(file.name for file in plan.files), *(text.name for text in plan.texts)}
+        taken |= {item.name for item in plan.carried}
+        small = [*side, *beside]
+        for number, path in enumerate(small):
+            name = _name_inside(plan, path)
+            if name:
+                _check_inside(path, name, taken)
+                taken.add(name)
+            else:
+                check_beside(path, [*paths, plan.target, *small[:number]], force=how.force)
+
+
+def _name_inside(plan: Plan, path: str) -> str:
+    """What a small file is called in the target folder, with which it appears; "" if it is elsewhere."""
+    if not plan.folder:
+        return ""
+    folder, name = os.path.split(path)
+    name = os.path.relpath(
+        os.path.join(os.path.realpath(folder), name), os.path.realpath(plan.target)
+    )
+    return "" if name.partition(os.sep)[0] in (os.curdir, os.pardir) else name
+
+
+def _check_inside(path: str, name: str, taken: set[str]) -> None:
+    """Raise PlanError for a small file in the place of one of the target's, or in no folder of it."""
+    if name in taken:
+        message = f"the target has a file {name!r} of its own; choose another name"
+        raise PlanError(message, path=path, code="WK666")
+    folder = os.path.dirname(name)
+    if folder and not any(other.startswith(folder + os.sep) for other in taken):
+        raise PlanError(f"the target has no folder {folder!r}", path=path, code="WK667")
 
 
 def _sources(checkpoint: Checkpoint) -> list[Source]:
     return [source for part in checkpoints(checkpoint) for source in part.sources]
-
-
-def _sidecar_inside(plan: Plan) -> bool:
-    """Whether the sidecar is a file of the target folder, and appears with it."""
-    side = plan.sidecar
-    return (
-        plan.folder and side is not None and os.path.dirname(side.name) == plan.target.rstrip("/")
-    )
 
 
 def _write_rest(out: Out, layout: Layout, sums: Sequence[int]) -> None:
@@ -281,9 +302,8 @@ class _Making:
             write_whole(path, text.content.encode("utf-8", "surrogateescape"))
         side = self.plan.sidecar
         if side is not None:
-            path = side.name
-            if _sidecar_inside(self.plan):
-                path = os.path.join(self.place.path, os.path.basename(side.name))
+            inside = _name_inside(self.plan, side.name)
+            path = os.path.join(self.place.path, inside) if inside else side.name
             write_beside(path, side.content.encode(), force=self.how.force)
 
     def carry(self, name: str, nbytes: int) -> None:
