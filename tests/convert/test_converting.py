@@ -595,6 +595,19 @@ def test_safetensors_metadata_is_kept(tmp_path: Path) -> None:
         assert checkpoint.metadata == {**metadata, "added": "1"}
 
 
+@pytest.mark.parametrize("name", ["out.safetensors", "out.pt", "out.npz"])
+def test_metadata_that_names_a_tensor_is_kept(tmp_path: Path, name: str) -> None:
+    """Only of a key that is no tensor itself it is the record of a tied name."""
+    source = tmp_path / "in.safetensors"
+    held = {"w": torch.ones(2), "head": torch.zeros(2)}
+    safetensors.torch.save_file(held, source, metadata={"head": "w", "tied": "w"})
+    convert(source, tmp_path / name)
+    with weightkit.open(tmp_path / name) as checkpoint:
+        (file,) = checkpoint.files
+        assert {**file.notes, **file.metadata}["head"] == "w"
+    assert identity(tmp_path / name) == identity(source)
+
+
 def test_metadata_of_all_shards_is_kept(tmp_path: Path) -> None:
     shards, target = tmp_path / "in", tmp_path / "out.safetensors"
     shards.mkdir()

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from weightkit.analyses.digests import ALIASES
+from weightkit.analyses.digests import ALIASES, recorded_aliases
 from weightkit.convert import losses as lossy
 from weightkit.convert.naming import index_name, shard_name, stem_of
 from weightkit.convert.sidecar import values_of
@@ -121,9 +121,8 @@ def metadata_of(checkpoint: Checkpoint, wish: Wish, target: Target) -> dict[str,
     kind = first.format
     kept, _ = lossy.texts_of(checkpoint)
     if kind == "safetensors":
-        names = {info.name for info in checkpoint.tensors}
-        for key in [key for key, value in kept.items() if value in names and key != "format"]:
-            del kept[key]  # a tied name, as the official library records it
+        for alias, _ in recorded_aliases(checkpoint):
+            kept.pop(alias, None)  # as the official library records a tied name
     elif kind != "pytorch":
         said = values_of(first)
         lost = {*lossy.lost_metadata(kind, said, target)}
