@@ -382,6 +382,20 @@ def test_tensors_are_found_wherever_an_object_keeps_them(tmp_path: Path, protoco
     }
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_packed_weights_of_a_torchscript(tmp_path: Path) -> None:
+    """They are in a state that is a tuple."""
+    plain = torch.nn.Sequential(torch.nn.Linear(4, 3)).eval()
+    made = torch.ao.quantization.quantize_dynamic(plain, {torch.nn.Linear}, dtype=torch.qint8)
+    torch.jit.save(torch.jit.script(made), tmp_path / "m.pt")
+    with open_checkpoint(tmp_path / "m.pt") as checkpoint:
+        found = {info.name: (info.layout, info.shape) for info in checkpoint}
+        name = "0._packed_params._packed_params.__state__"
+        assert found == {f"{name}.0": ("quantized", (3, 4)), f"{name}.1": ("strided", (3,))}
+        bias = checkpoint.read(f"{name}.1")
+    assert np.array_equal(bias, plain[0].bias.detach().numpy())
+
+
 def test_a_bare_storage(tmp_path: Path) -> None:
     torch.save({"u": BASE.untyped_storage()}, tmp_path / "m.pt")
     with open_checkpoint(tmp_path / "m.pt") as checkpoint:
