@@ -82,7 +82,7 @@ def consent(codes: Sequence[str], flags: Iterable[str] = ()) -> tuple[str, ...]:
 
     ``--key`` is none of them: its value is a choice that nobody can make for the user.
     """
-    of_table = [flag for code in codes for flag in CONSENT[code] if flag != "--key"]
+    of_table = [flag for code in codes for flag in CONSENT[code] or (LOSSY,) if flag != "--key"]
     among = sorted(flags) or [*dict.fromkeys(of_table)]
     sets = (found for count in range(len(among)) for found in combinations(among, count))
     whole = (found for found in sets if all(_accepts(code, frozenset(found)) for code in codes))
@@ -98,7 +98,7 @@ def _detail(found: Sequence[Finding]) -> str:
     """One kind of loss, by its first."""
     first = found[0]
     tensor = f" (tensor {first.tensor!r})" if first.tensor else ""
-    flags = " or ".join(CONSENT[first.code])
+    flags = " or ".join(CONSENT[first.code] or (LOSSY,))
     return f"{first.code} {first.message}{tensor}{_more(found)}: {flags}"
 
 
