@@ -582,6 +582,7 @@ def test_gguf_metadata_is_kept_and_its_vocabulary_goes_into_the_sidecar(tmp_path
     assert len(held["files"][0]["values"]["tokenizer.ggml.tokens"]) == 32
     with weightkit.open(target) as checkpoint:
         assert checkpoint.metadata["gguf.general.architecture"] == "llama"
+        assert not any("split" in key for key in checkpoint.metadata)  # it is one file now
         assert checkpoint.metadata["format"] == "pt"
     assert identity(target) == identity(source)
 

@@ -20,6 +20,8 @@ from weightkit.tensors import ArrayRef, FileIndex
 VERSION = 1
 NAME = "weightkit.sidecar.json"
 """In a folder; beside ``model.safetensors`` it is ``model.sidecar.json``."""
+_OF_THE_FILE = {"numpy": "", "gguf": "split."}
+"""What keys begin with that say how bytes are stored: of the target it would be wrong."""
 MAX_ELEMENTS, MAX_NBYTES = 1 << 22, 64 << 20
 """Of all arrays of one file: a large vocabulary with its merges has 1.5 million elements in 20 MB."""
 
@@ -49,8 +51,11 @@ def beyond(file: FileIndex) -> tuple[str, ...]:
 
 
 def values_of(file: FileIndex) -> Mapping[str, Any]:
-    """What a file says beside its tensors. What the room of NumPy notes is about the stored bytes."""
-    return {} if file.format == "numpy" else file.metadata
+    """What a file says beside its tensors, but for what is about the file alone."""
+    own = _OF_THE_FILE.get(file.format)
+    if own is None:
+        return file.metadata
+    return {key: value for key, value in file.metadata.items() if not key.startswith(own)}
 
 
 def sidecar_text(parts: Iterable[Checkpoint]) -> str:
