@@ -1109,6 +1109,18 @@ def test_a_variant_keeps_its_name(
     assert identity(tmp_path / "sharded") == done.content_id
 
 
+def test_the_tensors_of_an_optimizer_are_a_choice(tmp_path: Path) -> None:
+    held = {"state": {0: {"exp_avg": torch.ones(2)}}, "param_groups": [{"params": [0]}]}
+    source, target = saved(tmp_path, held), tmp_path / "out.safetensors"
+    with pytest.raises(PlanError, match=r"no tensors in it but those of --key '' \(optimizer\)"):
+        convert(source, target)
+    convert(source, target, replace(LOSSY, key=""))
+    assert [*safetensors.torch.load_file(target)] == ["state.0.exp_avg"]
+    empty = saved(tmp_path, {"epoch": 1}, "empty.pt")
+    with pytest.raises(PlanError, match=r"no tensors in it$"):
+        convert(empty, target)
+
+
 def test_a_tensor_that_is_not_read_is_a_loss(tmp_path: Path) -> None:
     scales = torch.rand(4) + 0.1
     packed = torch.quantize_per_channel(torch.randn(4, 5), scales, scales, 0, torch.quint4x2)

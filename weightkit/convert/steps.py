@@ -24,7 +24,9 @@ def chosen(checkpoint: Checkpoint, wish: Wish) -> tuple[list[TensorInfo], list[s
     """The tensors that are wanted, and the names of the rest; a tied name is a tensor of its own."""
     tensors = _with_aliases(checkpoint)
     if not tensors:
-        raise PlanError("no tensors in it", path=checkpoint.path, code="WK604")
+        others = [f"--key {item.key!r} ({item.kind})" for item in checkpoint.sets if item.tensors]
+        other = f" but those of {', '.join(others[:8])}" if others else ""
+        raise PlanError(f"no tensors in it{other}", path=checkpoint.path, code="WK604")
     names = [item.name for item in tensors]
     for pattern in (*wish.only, *wish.exclude, *(pattern for pattern, _ in wish.dtypes)):
         if not any(matches(name, (pattern,)) for name in names):
