@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.pickle_streams import frame
-from weightkit.machine import LIMITS, Limits, read_program
+from weightkit.machine import LIMITS, Limits, read_program, state
 from weightkit.machine.opcodes import HANDLERS
 from weightkit.machine.runs import quick_handlers
 from weightkit.machine.state import Machine
@@ -232,6 +232,19 @@ def test_limits_of_opcodes() -> None:
     writer = Writer()
     held = HEAD + writer.named("a") + writer.named("b") + b"u."
     for most in range(12, read_program(Buffer(held)).opcodes + 2):
+        assert both(held, LIMITS._replace(opcodes=most))
+
+
+@pytest.mark.parametrize("tensors", [2, 40], ids=["one stretch", "several stretches"])
+def test_limits_of_opcodes_where_they_are_counted_in_stretches(
+    tensors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "_STRETCH", 64)
+    writer = Writer()
+    held = HEAD + b"".join(writer.named(f"t{number}") for number in range(tensors)) + b"u."
+    opcodes = read_program(Buffer(held)).opcodes
+    assert passed(held) > 0.5 * opcodes
+    for most in (*range(12, 200), *range(opcodes - 100, opcodes + 2)):
         assert both(held, LIMITS._replace(opcodes=most))
 
 

@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from itertools import islice
-from operator import length_hint
 from struct import Struct
 
 from weightkit.machine.opcodes import HANDLERS
@@ -166,7 +164,7 @@ def _do(m: Machine, form: Form) -> bool:
         length != form.digits
         or length > m.limits.keep_text
         or not raw.isdigit()
-        or length_hint(m.numbers) < form.count
+        or m.spare < form.count
         or device == put_key  # not yet set
         or hooks in (put_key, put_pid, put_sizes, put_strides)
         or not (storage in memo and kind in memo and device in memo and hooks in memo)
@@ -191,7 +189,7 @@ def _do(m: Machine, form: Form) -> bool:
     m.program.calls += (made_hooks, made)
     m.spent += form.cost
     m.i += form.nbytes
-    next(islice(m.numbers, form.count - 1, None))  # they count as opcodes
+    m.spare -= form.count  # beside that of the first MARK
     return True
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import length_hint
 from typing import Any, NamedTuple
 
 from weightkit.programs import Call, Global, Program
 from weightkit.source import Reader
 
 _WINDOW = 1 << 18
+_STRETCH = 1 << 12
 _SPARSE_MEMO = 64
 _PAD = bytes(16)
 """Longer than any operand of fixed size, so that those are unpacked without a bounds check."""
@@ -92,7 +94,7 @@ class Machine:
         self.below: list[list[Any]] = []  # one stack per open mark
         self.memo: dict[int, Any] = {}
         self.counts: dict[str, int] = {}  # faults by code
-        self.numbers: Iterator[int] = iter(())  # of the opcodes that may still come
+        self.spare = 0  # opcodes that may come beyond those of the present stretch
         self.spent = 0  # bytes of memory, by estimate
         self.frame_end = 0  # of the frame that the next byte lies in; 0 outside of frames
         self.foreign = 0  # bytes between opcodes that are no opcodes
@@ -109,16 +111,22 @@ class Machine:
     def run(self, handlers: Sequence[Callable[[Machine], None]]) -> None:
         """Interpret opcodes until STOP, the end or a limit; ``handlers`` has one per byte value."""
         program = self.program
-        # The cheapest way to count; a handler that does several opcodes takes as many from it.
-        self.numbers = numbers = iter(range(1, self.limits.opcodes + 1))
+        # The cheapest way to count is not to: stretches of opcodes, and what is left beyond them, of
+        # which a handler that does several opcodes takes its share.
+        left, stretch = self.limits.opcodes, iter(range(0))
         try:
-            for _ in numbers:
-                i = self.i
-                if i >= self.soft:
-                    self._refill()
+            while left:
+                count = min(left, _STRETCH)
+                self.spare = left - count
+                stretch = iter(range(count))
+                for _ in stretch:
                     i = self.i
-                self.i = i + 1
-                handlers[self.buf[i]](self)
+                    if i >= self.soft:
+                        self._refill()
+                        i = self.i
+                    self.i = i + 1
+                    handlers[self.buf[i]](self)
+                left = self.spare
             raise Stopped("WK002", f"more than {self.limits.opcodes} opcodes")
         except Finished:
             pass
@@ -132,7 +140,7 @@ class Machine:
         self._check_style()
         program.end = min(self.base + self.i, self.source.size)
         program.memory = self.spent + MEMO_COST * len(self.memo)
-        program.opcodes = next(numbers, self.limits.opcodes + 1) - 1
+        program.opcodes = self.limits.opcodes - self.spare - length_hint(stretch)
 
     def _check_style(self) -> None:
         """Note what runs, but what no pickler writes."""
