@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from weightkit.errors import AccessError, FormatError
@@ -70,13 +71,13 @@ class ShardIndex:
 
     def _agrees(self, names: Sequence[str], files: Sequence[FileIndex]) -> bool:
         """Whether each tensor lies in the file that the index names for it, and none is missing."""
-        held: set[str] = set()
+        count = 0
         for name, file in zip(names, files, strict=True):
             here = [tensor[0] for tensor in file.tensors]
             if [*map(self.weight_map.get, here)].count(name) < len(here):
                 return False
-            held.update(here)
-        return len(held) == len(self.weight_map)
+            count += len(set(here))  # no other file has any of them, or it would not be named for it
+        return count == len(self.weight_map)
 
     def _name_differences(
         self, names: Sequence[str], files: Sequence[FileIndex], faults: Faults
@@ -108,7 +109,7 @@ def merge(files: Sequence[FileIndex], faults: Faults) -> tuple[TensorSet, ...]:
     sets = []
     for key, pieces in merged.items():
         tensors = tuple(chain.from_iterable(piece.tensors for piece in pieces))
-        if len({tensor[0] for tensor in tensors}) != len(tensors):
+        if len(set(map(itemgetter(0), tensors))) != len(tensors):
             _name_doubles(files, faults)
         sets.append(TensorSet(key, pieces[0].kind, tensors))
     return tuple(sets)
