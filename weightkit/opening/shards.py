@@ -76,9 +76,8 @@ class ShardIndex:
             here = [tensor[0] for tensor in file.tensors]
             if [*map(self.weight_map.get, here)].count(name) < len(here):
                 return False
-            count += len(
-                set(here)
-            )  # no other file has any of them, or it would not be named for it
+            # No other file has any of these, or it would not be named for them.
+            count += len(set(here))
         return count == len(self.weight_map)
 
     def _name_differences(
